@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VirtualMachine: what a user wants to run, and where it runs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from .base import ApiModel, DnsLabel, Epoch, MacAddress, ObjectName, Quantity, Uid, crd
+from .conditions import Condition
+from .shared import Location, NameRef, Parent
+
+PowerState = Literal["Running", "Stopped"]
+Power = Literal["Starting", "Running", "Stopping", "Stopped", "Paused", "Crashed", "Unknown"]
+RestartPolicy = Literal["Always", "OnCrash", "Never"]
+ExitReason = Literal["Requested", "GuestShutdown", "Crashed", "Deleted", "Unknown"]
+
+
+class Cpu(ApiModel):
+    """Processors of the virtual machine."""
+
+    cores: Annotated[int, Field(ge=1, le=512)]
+    """Virtual CPUs that the guest sees."""
+
+
+class Memory(ApiModel):
+    """Memory of the virtual machine."""
+
+    size: Annotated[
+        Quantity,
+        Field(
+            json_schema_extra=crd(
+                rules=(
+                    ("quantity(self).compareTo(quantity('16Mi')) >= 0", "must be at least 16Mi"),
+                    ("quantity(self).compareTo(quantity('16Ti')) <= 0", "must be at most 16Ti"),
+                )
+            )
+        ),
+    ]
+    """Memory that the guest sees, for example 2Gi. Rounded up to whole MiB."""
+
+
+class VmDisk(ApiModel):
+    """A disk of the virtual machine."""
+
+    name: DnsLabel
+    """Name inside this virtual machine; the guest sees its first 20 characters as the serial."""
+    disk: NameRef
+    """The Disk, of the same namespace and zone."""
+    boot_order: Annotated[int, Field(ge=1, le=64)] | None = None
+    """The firmware tries 1 first. When no disk has one, the first disk boots."""
+
+
+class Interface(ApiModel):
+    """A network interface of the virtual machine."""
+
+    name: DnsLabel
+    """Name inside this virtual machine."""
+    network: NameRef
+    """The Network that it connects to."""
+    mac: MacAddress | None = None
+    """MAC address, lower case, locally administered. Left out, Nopal derives one that stays the
+    same for the life of the virtual machine."""
+
+
+class SecretKeyRef(ApiModel):
+    """Points to one key of a Secret in the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+    """Key inside the Secret."""
+
+
+class CloudInit(ApiModel):
+    """What the guest's cloud-init is given, as a NoCloud seed."""
+
+    user_data: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    """user-data, for example a document that begins with #cloud-config."""
+    user_data_secret_ref: SecretKeyRef | None = None
+    """user-data from a Secret: for passwords and tokens."""
+    network_data: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
+    """network-config in cloud-init's format, version 1 or 2."""
+
+
+class Shutdown(ApiModel):
+    """How the virtual machine is stopped."""
+
+    grace_period_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
+    """The guest is asked to shut down; after this time it is powered off. 0 powers off at once."""
+
+
+class VirtualMachineSpec(ApiModel):
+    """What the virtual machine is to be."""
+
+    zone: Annotated[ObjectName, Field(json_schema_extra=crd(immutable=True))]
+    """The zone that it runs in."""
+    power_state: PowerState = "Running"
+    """Running or Stopped."""
+    restart_policy: RestartPolicy = "Always"
+    """What to do when the guest goes down by itself. Always: start it again. OnCrash: start it
+    again unless it shut itself down. Never: leave it; set powerState to Stopped and then to Running
+    to start it again."""
+    cpu: Cpu
+    """Processors. A change takes effect at the next start."""
+    memory: Memory
+    """Memory. A change takes effect at the next start."""
+    disks: Annotated[
+        tuple[VmDisk, ...],
+        Field(max_length=16, json_schema_extra=crd(list_map=("name",))),
+    ] = ()
+    """Disks, in the order in which the guest sees them. A change takes effect at the next start."""
+    interfaces: Annotated[
+        tuple[Interface, ...],
+        Field(max_length=8, json_schema_extra=crd(list_map=("name",))),
+    ] = ()
+    """Network interfaces, in the order in which the guest sees them."""
+    cloud_init: (
+        Annotated[
+            CloudInit,
+            Field(
+                json_schema_extra=crd(
+                    rules=(
+                        (
+                            "has(self.userData) != has(self.userDataSecretRef)",
+                            "exactly one of userData and userDataSecretRef must be given",
+                        ),
+                    )
+                )
+            ),
+        ]
+        | None
+    ) = None
+    """What the guest's cloud-init is given."""
+    shutdown: Shutdown = Shutdown()
+    """How it is stopped."""
+
+
+VM_SPEC_RULES = (
+    (
+        "!has(self.disks) || self.disks.all(a, self.disks.exists_one(b, b.disk.name == a.disk.name))",
+        "disks must not name the same Disk twice",
+    ),
+    (
+        "!has(self.disks) || self.disks.all(a, !has(a.bootOrder) ||"
+        " self.disks.exists_one(b, has(b.bootOrder) && b.bootOrder == a.bootOrder))",
+        "disks must not have the same bootOrder twice",
+    ),
+    (
+        "!has(self.interfaces) || self.interfaces.all(a, !has(a.mac) ||"
+        " self.interfaces.exists_one(b, has(b.mac) && b.mac == a.mac))",
+        "interfaces must not have the same mac twice",
+    ),
+)
+
+
+class AssignedDisk(ApiModel):
+    """A disk as the assigned host is to attach it."""
+
+    name: DnsLabel
+    """Name inside the virtual machine."""
+    disk_name: ObjectName
+    """Name of the Disk."""
+    uid: Uid
+    """UID of the Disk."""
+    location: Location
+    """The RBD image."""
+    size: Annotated[int, Field(ge=1, le=2**53)]
+    """Size in bytes."""
+    parent: Parent | None = None
+    """The snapshot to clone it from, if it does not exist yet."""
+
+
+class AssignedInterface(ApiModel):
+    """An interface as the assigned host is to connect it."""
+
+    name: DnsLabel
+    """Name inside the virtual machine."""
+    network: ObjectName
+    """Name of the Network."""
+    bridge: Annotated[str, StringConstraints(max_length=15)]
+    """The Linux bridge."""
+    mac: Annotated[str, StringConstraints(max_length=17)]
+    """MAC address."""
+    mtu: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """MTU in bytes, if the Network sets one."""
+
+
+class Assignment(ApiModel):
+    """Where the virtual machine belongs, with all that its host needs to start it."""
+
+    node_name: ObjectName
+    """The Kubernetes node of the host."""
+    epoch: Epoch
+    """Counts the assignments; a host starts the guest only at the newest one."""
+    disks: Annotated[
+        tuple[AssignedDisk, ...], Field(max_length=16, json_schema_extra=crd(list_map=("name",)))
+    ] = ()
+    """The disks, claimed for this virtual machine."""
+    interfaces: Annotated[
+        tuple[AssignedInterface, ...], Field(max_length=8, json_schema_extra=crd(list_map=("name",)))
+    ] = ()
+    """The interfaces with their MAC addresses."""
+    cores: Annotated[int, Field(ge=1, le=512)]
+    """Virtual CPUs that room was made for."""
+    memory: Annotated[int, Field(ge=1, le=2**53)]
+    """Guest memory in bytes that room was made for."""
+
+
+class LastExit(ApiModel):
+    """How the guest last went down."""
+
+    reason: ExitReason
+    """Requested, GuestShutdown (by itself), Crashed (QEMU died), Deleted or Unknown (it happened
+    while nobody watched)."""
+    time: Annotated[str, StringConstraints(max_length=32)]
+    """When it was seen, RFC 3339."""
+
+
+class VirtualMachineStatus(ApiModel):
+    """Where the virtual machine is and how it does.
+
+    The operator writes assignment and the condition Scheduled; the assigned host writes the rest.
+    """
+
+    assignment: Assignment | None = None
+    """Where it belongs."""
+    observed_generation: int | None = None
+    """The metadata.generation that the host has acted on."""
+    power: Power | None = None
+    """What the host sees."""
+    released_epoch: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """The host reported that the guest is stopped at this epoch and will never start it at this
+    epoch again: only then may another assignment be made."""
+    restart_count: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    """How often the host started it again by itself at this epoch."""
+    last_exit: LastExit | None = None
+    """How the guest last went down by itself."""
+    conditions: tuple[Condition, ...] = ()
+    """Scheduled, DisksReady, Ready."""
+
+
+class VirtualMachine(ApiModel):
+    """A virtual machine."""
+
+    spec: VirtualMachineSpec
+    """What it is to be."""
+    status: VirtualMachineStatus = VirtualMachineStatus()
+    """Where it is and how it does."""
