@@ -34,7 +34,12 @@ class Condition(ApiModel):
 
 
 def condition(
-    kind: str, status: ConditionStatus | bool, *, reason: str, message: str = "", generation: int = 0
+    kind: str,
+    status: ConditionStatus | bool,
+    *,
+    reason: str,
+    message: str = "",
+    generation: int = 0,
 ) -> Condition:
     """Make a condition without a time: `stamp` adds it when the status is written."""
     word: ConditionStatus = status if isinstance(status, str) else ("True" if status else "False")

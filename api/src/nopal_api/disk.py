@@ -82,8 +82,11 @@ class DiskStatus(ApiModel):
     """Size of the RBD image in bytes; absent until it exists."""
     deleted_epoch: Epoch | None = None
     """The executor's epoch for which it has reported that nothing of the disk is left to do."""
+    released_claim_epoch: Epoch | None = None
+    """The claim's epoch for which its host has reported that no guest uses the disk any more,
+    although the virtual machine is gone."""
     conditions: tuple[Condition, ...] = ()
-    """Ready: the RBD image exists and is as asked for."""
+    """Ready: the RBD image exists and is as asked for. Deleting: who still uses it."""
 
 
 class Disk(ApiModel):

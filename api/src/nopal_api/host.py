@@ -54,7 +54,9 @@ class HostStatus(ApiModel):
     """The zone that the host belongs to; written by the operator."""
     node_uid: Uid | None = Field(default=None, alias="nodeUID")
     """UID of the Kubernetes Node that the daemon registered for."""
-    boot_id: Annotated[str, StringConstraints(max_length=36)] | None = Field(default=None, alias="bootID")
+    boot_id: Annotated[str, StringConstraints(max_length=36)] | None = Field(
+        default=None, alias="bootID"
+    )
     """The kernel's boot ID: another one means that no domain of before is left."""
     capacity: Resources | None = None
     """Host threads and memory, all of it."""
@@ -79,5 +81,3 @@ class Host(ApiModel):
     """What a person decides."""
     status: HostStatus = HostStatus()
     """What the daemon sees."""
-
-

@@ -67,7 +67,9 @@ class SecretKeyRef(ApiModel):
 
     name: ObjectName
     """Name of the Secret."""
-    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+    key: Annotated[
+        str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)
+    ]
     """Key inside the Secret."""
 
 
@@ -166,6 +168,8 @@ class AssignedDisk(ApiModel):
     """The RBD image."""
     size: Annotated[int, Field(ge=1, le=2**53)]
     """Size in bytes."""
+    boot_order: Annotated[int, Field(ge=1, le=64)] | None = None
+    """The firmware tries 1 first."""
     parent: Parent | None = None
     """The snapshot to clone it from, if it does not exist yet."""
 
@@ -197,7 +201,8 @@ class Assignment(ApiModel):
     ] = ()
     """The disks, claimed for this virtual machine."""
     interfaces: Annotated[
-        tuple[AssignedInterface, ...], Field(max_length=8, json_schema_extra=crd(list_map=("name",)))
+        tuple[AssignedInterface, ...],
+        Field(max_length=8, json_schema_extra=crd(list_map=("name",))),
     ] = ()
     """The interfaces with their MAC addresses."""
     cores: Annotated[int, Field(ge=1, le=512)]

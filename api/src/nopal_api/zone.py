@@ -34,18 +34,20 @@ class CephPool(ApiModel):
 
     fsid: Annotated[
         str,
-        StringConstraints(
-            pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36
-        ),
+        StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36),
     ]
     """The Ceph cluster's fsid, as `ceph fsid` prints it. A host that reaches another cluster
     under these monitors refuses to use it."""
     monitors: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]+$", max_length=262)], ...],
+        tuple[
+            Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]+$", max_length=262)], ...
+        ],
         Field(min_length=1, max_length=15, json_schema_extra=crd(list_set=True)),
     ]
     """Monitor addresses as host:port; every host of the zone must reach them."""
-    pool: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=128)]
+    pool: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=128)
+    ]
     """The RBD pool; make it with `ceph osd pool create` and `rbd pool init`."""
     namespace: (
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=64)]
@@ -90,7 +92,10 @@ class ZoneSpec(ApiModel):
             json_schema_extra=crd(
                 list_map=("name",),
                 item_rules=(
-                    ("self.type == 'Ceph' ? has(self.ceph) : true", "ceph must be given when type is Ceph"),
+                    (
+                        "self.type == 'Ceph' ? has(self.ceph) : true",
+                        "ceph must be given when type is Ceph",
+                    ),
                 ),
             ),
         ),
@@ -111,7 +116,9 @@ class ZoneSpec(ApiModel):
             alias="storageCIDRs",
             json_schema_extra=crd(
                 list_set=True,
-                item_rules=(("isCIDR(self)", "must be a network in CIDR notation, for example 10.0.0.0/24"),),
+                item_rules=(
+                    ("isCIDR(self)", "must be a network in CIDR notation, for example 10.0.0.0/24"),
+                ),
             ),
         ),
     ]
