@@ -233,6 +233,8 @@ class VirtualMachineStatus(ApiModel):
     """The metadata.generation that the host has acted on."""
     power: Power | None = None
     """What the host sees."""
+    observed_epoch: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """The assignment's epoch that power was seen at."""
     released_epoch: Annotated[int, Field(ge=0, le=2**53)] | None = None
     """The host reported that the guest is stopped at this epoch and will never start it at this
     epoch again: only then may another assignment be made."""

@@ -48,6 +48,8 @@ class Domain:
     ownership: Ownership
     state: DomainState
     pid: int | None = None
+    io_error: bool = False
+    """It is paused because a disk refused a write or a read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,10 @@ class Hypervisor(ABC):
     @abstractmethod
     def shutdown(self, vm_uid: str) -> None:
         """Ask the guest to shut down (ACPI). Absent is success."""
+
+    @abstractmethod
+    def resume(self, vm_uid: str) -> None:
+        """Let a domain that is paused on an I/O error try again. Absent or running is success."""
 
     @abstractmethod
     def destroy(self, vm_uid: str) -> None:
