@@ -31,8 +31,11 @@ class VmMemory:
     """How often it was started again by itself at this epoch."""
 
     def at_epoch(self, epoch: int, status: VirtualMachineStatus) -> "VmMemory":
-        """Return the memory for that epoch: another assignment starts afresh, another life of the
-        daemon goes on with what the status tells."""  # noqa: D205
+        """Return the memory for that epoch.
+
+        Another assignment starts afresh; another life of the daemon goes on with what the status
+        tells.
+        """
         if self.epoch == epoch:
             return self
         told = status.restart_count or 0

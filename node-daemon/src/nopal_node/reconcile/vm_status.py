@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from nopal_api.conditions import Condition, condition
+from nopal_api.conditions import Condition, ConditionStatus, condition
 from nopal_api.virtualmachine import LastExit, Power
 from nopal_runtime.errors import NopalError
 
@@ -103,7 +103,7 @@ def _ready(
 ) -> Condition:
     if problem is not None:
         unknown = problem.reason == "HypervisorUnreachable"
-        status = "Unknown" if unknown else False
+        status: ConditionStatus = "Unknown" if unknown else "False"
         return condition("Ready", status, reason=problem.reason, message=problem.message)
     if made.phase == HELD:
         return condition("Ready", "Unknown", reason=made.reason, message=made.message)

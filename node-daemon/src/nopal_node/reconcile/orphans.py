@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which domains may be removed because nobody wants them any more. Pure.
+
+A missing API object alone is no reason: the daemon may talk to another or a restored cluster, or
+the CRDs may be gone. See docs/architecture.md, "Orphans".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..hypervisor.base import Domain
+
+FEW = 0.10
+"""Share of the host's domains that may be orphans before all of them are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanView:
+    """What was just read, freshly, about the domains of this host."""
+
+    domains: Mapping[str, Domain]
+    """Every domain of ours by VM UID."""
+    unknown: frozenset[str]
+    """UIDs that a fresh read of kube-apiserver does not know."""
+    cluster_uid: str
+    """UID of the kube-system namespace of the cluster that was asked."""
+    host_known: bool
+    """The Host object still has the UID that this daemon registered with."""
+    now: float
+    """Monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do."""
+
+    remove: tuple[str, ...] = ()
+    """UIDs of the domains to remove."""
+    held: tuple[str, ...] = ()
+    """UIDs of the domains that nobody wants but that are not removed."""
+    message: str = ""
+    """Why they are held, and the remedy."""
+    first_seen: Mapping[str, float] = field(default_factory=dict)
+    """When each orphan was first seen: to be handed in the next time."""
+
+
+def judge(view: OrphanView, first_seen: Mapping[str, float], *, wait: float) -> Verdict:
+    """Tell which orphans may go: missed twice by fresh reads, at least `wait` seconds apart."""
+    orphans = sorted(uid for uid in view.domains if uid in view.unknown)
+    seen = {uid: first_seen.get(uid, view.now) for uid in orphans}
+    if not orphans:
+        return Verdict(first_seen=seen)
+    foreign = [u for u in orphans if view.domains[u].ownership.cluster_uid != view.cluster_uid]
+    limit = max(1, int(len(view.domains) * FEW))
+    if foreign:
+        held = (
+            f"{len(foreign)} domains belong to another Kubernetes cluster than the one this daemon"
+            " talks to: check its kubeconfig"
+        )
+    elif not view.host_known:
+        held = (
+            "this daemon's Host object was deleted or made anew, so kube-apiserver may have lost"
+            " its objects: restart the daemon when the VirtualMachines are right"
+        )
+    elif len(orphans) > limit:
+        held = (
+            f"{len(orphans)} of {len(view.domains)} domains have no VirtualMachine, more than"
+            f" {limit}: if that is right, power them off one by one with virsh destroy"
+        )
+    else:
+        ripe = tuple(u for u in orphans if view.now - seen[u] >= wait)
+        return Verdict(remove=ripe, first_seen=seen)
+    return Verdict(held=tuple(orphans), message=held, first_seen=seen)
