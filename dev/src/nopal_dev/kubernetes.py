@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kubectl for one cluster, and the kubeconfig files that its processes get."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nopal_dev.commands import run
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """Runs kubectl with one kubeconfig."""
+
+    binary: Path
+    kubeconfig: Path
+
+    def run(
+        self, *args: str, stdin: str | None = None, timeout: float = 60.0, check: bool = True
+    ) -> str:
+        """Run kubectl and give its output; raises CommandError."""
+        argv = [str(self.binary), "--kubeconfig", str(self.kubeconfig), *args]
+        return run(argv, stdin=stdin, timeout=timeout, check=check)
+
+    def apply(self, manifests: str | Sequence[Mapping[str, Any]]) -> None:
+        """Apply YAML text or objects server-side, taking over fields from others."""
+        if not isinstance(manifests, str):
+            items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+            manifests = json.dumps(items)
+        options = ["--server-side", "--force-conflicts", "--field-manager=nopal-dev"]
+        self.run("apply", *options, "-f", "-", stdin=manifests)
+
+    def get(self, *args: str) -> Any:
+        """``kubectl get ... -o json``, parsed; None where nothing is."""
+        text = self.run("get", *args, "--ignore-not-found", "-o", "json")
+        return json.loads(text) if text.strip() else None
+
+
+def write_kubeconfig(
+    path: Path, *, server: str, authority: Path, user: Mapping[str, str], namespace: str = "default"
+) -> None:
+    """Write a kubeconfig (JSON is YAML) that only its owner can read.
+
+    Args:
+        path: Where to.
+        server: URL of the API server.
+        authority: The cluster's CA certificate.
+        user: The ``user`` entry: a token, or the paths of a client certificate and key.
+        namespace: What kubectl uses when none is named.
+    """
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "nopal",
+        "clusters": [
+            {
+                "name": "nopal",
+                "cluster": {"server": server, "certificate-authority": str(authority)},
+            }
+        ],
+        "users": [{"name": "nopal", "user": dict(user)}],
+        "contexts": [
+            {
+                "name": "nopal",
+                "context": {"cluster": "nopal", "user": "nopal", "namespace": namespace},
+            }
+        ],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(config, indent=1))
+    draft.rename(path)
