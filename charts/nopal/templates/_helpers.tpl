@@ -49,6 +49,14 @@ app.kubernetes.io/component: {{ . }}
   value: {{ .Values.resyncSeconds | quote }}
 {{- end -}}
 
+{{/* Environment variables of a map: include "nopal.env" .Values.operator.env */}}
+{{- define "nopal.env" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* include "nopal.username" (dict "root" $ "account" "nopal-node"): as kube-apiserver knows it. */}}
 {{- define "nopal.username" -}}
 system:serviceaccount:{{ include "nopal.namespace" .root }}:{{ .account }}
