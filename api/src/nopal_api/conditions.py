@@ -8,9 +8,9 @@ field managers own different conditions of one object.
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
-from .base import ApiModel
+from .base import ApiModel, Generation, Time, crd
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT = 1024
@@ -19,18 +19,24 @@ MESSAGE_LIMIT = 1024
 class Condition(ApiModel):
     """One aspect of the object's state, when it last changed, and why."""
 
-    type: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]*$", max_length=64)]
+    type: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
     """What the condition tells, for example Ready."""
     status: ConditionStatus
     """True, False or Unknown."""
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The metadata.generation that the condition was computed from."""
-    last_transition_time: Annotated[str, StringConstraints(max_length=32)] = ""
+    last_transition_time: Time = ""
     """When the status last changed, RFC 3339."""
     reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
     """One CamelCase word for programs."""
     message: Annotated[str, StringConstraints(max_length=MESSAGE_LIMIT)] = ""
     """One sentence for people: what is wrong and what to do about it."""
+
+
+Conditions = Annotated[
+    tuple[Condition, ...], Field(max_length=16, json_schema_extra=crd(list_map=("type",)))
+]
+"""The conditions of one object: a list-map, so that each field manager owns its own types."""
 
 
 def condition(

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import ApiModel, ObjectName, Uid
-from .conditions import Condition
+from .base import ApiModel, DnsLabel, ObjectName, Uid, crd
+from .conditions import Conditions
 from .shared import Resources
 
 Word = Annotated[str, StringConstraints(max_length=128)]
@@ -50,7 +50,7 @@ class HostNetwork(ApiModel):
 class HostStatus(ApiModel):
     """What the daemon sees of its host."""
 
-    zone: ObjectName | None = None
+    zone: DnsLabel | None = None
     """The zone that the host belongs to; written by the operator."""
     node_uid: Uid | None = Field(default=None, alias="nodeUID")
     """UID of the Kubernetes Node that the daemon registered for."""
@@ -65,17 +65,24 @@ class HostStatus(ApiModel):
     acceleration: Literal["KVM", "Emulation"] | None = None
     """KVM, or Emulation where KVM was tried and does not work: guests then run slowly."""
     ceph_addresses: Annotated[
-        tuple[Annotated[str, StringConstraints(max_length=45)], ...], Field(max_length=16)
+        tuple[Annotated[str, StringConstraints(max_length=45)], ...],
+        Field(max_length=16, json_schema_extra=crd(list_set=True)),
     ] = ()
     """Addresses of this host's Ceph clients inside the zone's storageCIDRs."""
-    networks: Annotated[tuple[HostNetwork, ...], Field(max_length=256)] = ()
+    networks: Annotated[
+        tuple[HostNetwork, ...], Field(max_length=256, json_schema_extra=crd(list_map=("name",)))
+    ] = ()
     """The networks of the zone as this host realizes them."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Ready, and one condition for each preflight check with its remedy."""
 
 
 class Host(ApiModel):
-    """One node as a place for virtual machines. Made by its daemon; do not create it by hand."""
+    """One node as a place for virtual machines, with the name of that node.
+
+    Its daemon makes it; do not create it by hand. Its heartbeat is the Lease of the same name in
+    the namespace nopal-hosts.
+    """
 
     spec: HostSpec = HostSpec()
     """What a person decides."""

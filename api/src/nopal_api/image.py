@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import ApiModel, DnsLabel, Epoch, ObjectName, crd
-from .conditions import Condition
-from .shared import ALLOWED_NAMESPACES_RULES, AllowedNamespaces, Executor, Location
+from .base import ApiModel, Bytes, DnsLabel, Epoch, Generation, Rule, crd
+from .conditions import Conditions
+from .shared import AllowedNamespaces, Executor, Location
 
 ImageState = Literal["Fetching", "Ready", "Failed", "Deleted"]
 
@@ -20,9 +20,16 @@ class ImageSource(ApiModel):
         StringConstraints(
             pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[!-~]*)?$", min_length=10, max_length=2048
         ),
+        Field(
+            json_schema_extra=crd(
+                rules=(Rule("isURL(self)", "must be an HTTP or HTTPS URL without a user"),)
+            )
+        ),
     ]
-    """HTTP or HTTPS URL of the file. Hosts must reach it."""
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+    """HTTP or HTTPS URL of the file. The hosts fetch it, so they must reach it."""
+    sha256: Annotated[
+        str, StringConstraints(pattern=r"^[0-9a-f]{64}$", min_length=64, max_length=64)
+    ]
     """SHA-256 of the file as it is downloaded, in lower-case hexadecimal."""
     format: Literal["raw", "qcow2"]
     """Format of the file. It is never guessed: a file of another format is refused."""
@@ -31,11 +38,12 @@ class ImageSource(ApiModel):
 class ImageSpec(ApiModel):
     """Where the image comes from, and who may use it."""
 
-    source: Annotated[ImageSource, Field(json_schema_extra=crd(immutable=True))]
-    """Where the bytes come from. To change it, make another Image."""
-    allowed_namespaces: Annotated[
-        AllowedNamespaces, Field(json_schema_extra=crd(rules=ALLOWED_NAMESPACES_RULES))
-    ] = AllowedNamespaces()
+    source: Annotated[
+        ImageSource,
+        Field(json_schema_extra=crd(immutable="source cannot change: make another Image instead")),
+    ]
+    """Where the bytes come from. It never changes: disks were cloned from it."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Namespaces whose disks may start from the image."""
 
 
@@ -45,7 +53,7 @@ class ImagePool(ApiModel):
     The operator writes zone, pool, executor and location; the executor writes the rest.
     """
 
-    zone: ObjectName
+    zone: DnsLabel
     """The zone."""
     pool: DnsLabel
     """The zone's pool."""
@@ -61,7 +69,7 @@ class ImagePool(ApiModel):
     """How much of the file has been fetched, in percent."""
     snapshot: Annotated[str, StringConstraints(max_length=64)] | None = None
     """The snapshot that disks are cloned from; set when the state is Ready."""
-    size: Annotated[str, StringConstraints(max_length=20)] | None = None
+    size: Bytes | None = None
     """Virtual size in bytes: a disk must be at least as large."""
     reason: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Why it failed, in one word."""
@@ -72,19 +80,23 @@ class ImagePool(ApiModel):
 class ImageStatus(ApiModel):
     """Where the image is."""
 
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The metadata.generation that the status was computed from."""
     pools: Annotated[
         tuple[ImagePool, ...],
         Field(max_length=256, json_schema_extra=crd(list_map=("zone", "pool"))),
     ] = ()
     """The image in each pool."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Ready: every pool that needs the image has it."""
 
 
 class Image(ApiModel):
-    """The contents that disks start from, fetched once for each pool and cloned copy-on-write."""
+    """The contents that disks start from, fetched once for each pool and cloned copy-on-write.
+
+    A host of the zone downloads the file, verifies its checksum and format, turns it into a raw RBD
+    image and takes a snapshot of it. Disks with this source are clones of that snapshot.
+    """
 
     spec: ImageSpec
     """Where the image comes from, and who may use it."""

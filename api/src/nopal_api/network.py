@@ -3,11 +3,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from .base import ApiModel, ObjectName, crd
-from .conditions import Condition
-from .shared import ALLOWED_NAMESPACES_RULES, AllowedNamespaces
+from .base import ApiModel, DnsLabel, Generation, Rule, crd
+from .conditions import Conditions
+from .shared import AllowedNamespaces
 from .zone import HostCount
 
 
@@ -17,9 +17,17 @@ class Bridge(ApiModel):
     name: Annotated[
         str,
         StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_.-]*$", min_length=1, max_length=15),
+        Field(json_schema_extra=crd(immutable="name cannot change: make another Network instead")),
     ]
     """Name of the bridge; Linux allows 15 characters."""
-    management: Literal["Existing", "Managed"] = "Existing"
+    management: Annotated[
+        Literal["Existing", "Managed"],
+        Field(
+            json_schema_extra=crd(
+                immutable="management cannot change: make another Network instead"
+            )
+        ),
+    ] = "Existing"
     """Existing: the bridge is there and Nopal never changes it. Managed: Nopal makes the bridge,
     without an uplink, and removes it with the Network."""
     mtu: Annotated[int, Field(ge=576, le=65521)] | None = None
@@ -30,36 +38,37 @@ class Bridge(ApiModel):
 class NetworkSpec(ApiModel):
     """How the network is realized, and who may use it."""
 
-    zone: Annotated[ObjectName, Field(json_schema_extra=crd(immutable=True))]
+    model_config = ConfigDict(
+        json_schema_extra=crd(
+            rules=(
+                Rule(
+                    "has(self.bridge) == (self.type == 'Bridge')",
+                    "bridge must be given when type is Bridge, and only then",
+                    field=".bridge",
+                ),
+            )
+        )
+    )
+
+    zone: Annotated[DnsLabel, Field(json_schema_extra=crd(immutable="zone cannot change"))]
     """The zone whose hosts realize the network."""
-    type: Annotated[Literal["Bridge"], Field(json_schema_extra=crd(immutable=True))]
-    """Kind of network; the field of the same name holds its settings."""
+    type: Annotated[Literal["Bridge"], Field(json_schema_extra=crd(immutable="type cannot change"))]
+    """Kind of network; the field of the same name, in lower case, holds its settings."""
     bridge: Bridge | None = None
-    """Settings of a network of type Bridge."""
-    allowed_namespaces: Annotated[
-        AllowedNamespaces, Field(json_schema_extra=crd(rules=ALLOWED_NAMESPACES_RULES))
-    ] = AllowedNamespaces()
+    """Settings of a network of type Bridge: a Linux bridge of the same name on every host of the
+    zone."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Namespaces whose virtual machines may connect to the network."""
-
-
-NETWORK_SPEC_RULES = (
-    ("self.type == 'Bridge' ? has(self.bridge) : true", "bridge must be given when type is Bridge"),
-    (
-        "!has(self.bridge) || !has(oldSelf.bridge) || (self.bridge.name == oldSelf.bridge.name"
-        " && self.bridge.management == oldSelf.bridge.management)",
-        "bridge.name and bridge.management cannot change: make another Network instead",
-    ),
-)
 
 
 class NetworkStatus(ApiModel):
     """Where the network is realized."""
 
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The metadata.generation that the status was computed from."""
     hosts: HostCount | None = None
     """Hosts of the zone, and those that realize the network."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Ready: every ready host of the zone realizes the network."""
 
 

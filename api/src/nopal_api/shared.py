@@ -3,9 +3,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from .base import ApiModel, DnsLabel, Epoch, ObjectName, Uid, crd
+from .base import ApiModel, Bytes, DnsLabel, Epoch, ObjectName, Rule, Uid, crd
 
 
 class NameRef(ApiModel):
@@ -17,6 +17,19 @@ class NameRef(ApiModel):
 
 class AllowedNamespaces(ApiModel):
     """Which namespaces may use a cluster-scoped object."""
+
+    model_config = ConfigDict(
+        json_schema_extra=crd(
+            rules=(
+                Rule(
+                    "self.from == 'Listed' ? has(self.names) && size(self.names) > 0"
+                    " : !has(self.names)",
+                    "names must be given when from is Listed, and only then",
+                    field=".names",
+                ),
+            )
+        )
+    )
 
     from_: Literal["All", "Listed"] = Field(default="All", alias="from")
     """All namespaces, or only those listed in names."""
@@ -30,24 +43,22 @@ class AllowedNamespaces(ApiModel):
         return self.from_ == "All" or namespace in self.names
 
 
-ALLOWED_NAMESPACES_RULES = (
-    (
-        "self.from == 'Listed' ? has(self.names) && size(self.names) > 0 : !has(self.names)",
-        "names must be given when from is Listed, and only then",
-    ),
-)
-
-
 class Location(ApiModel):
     """Where an RBD image is. Written once; the image is never looked up by any other name."""
 
-    fsid: Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}$", max_length=36)]
+    fsid: Annotated[
+        str, StringConstraints(pattern=r"^[0-9a-f-]{36}$", min_length=36, max_length=36)
+    ]
     """The Ceph cluster's fsid."""
-    pool: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=128)]
+    pool: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=128)
+    ]
     """The RBD pool."""
     namespace: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=64)] = ""
     """The RADOS namespace inside the pool; empty for the default one."""
-    image: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=128)]
+    image: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=128)
+    ]
     """The RBD image."""
 
 
@@ -56,7 +67,7 @@ class Parent(ApiModel):
 
     location: Location
     """The image that has the snapshot."""
-    snapshot: Annotated[str, StringConstraints(max_length=64)]
+    snapshot: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     """The snapshot's name."""
 
 
@@ -72,7 +83,7 @@ class Executor(ApiModel):
 class VmClaim(ApiModel):
     """The one virtual machine that may use a disk, and where it was assigned to."""
 
-    vm_name: ObjectName
+    vm_name: DnsLabel
     """Name of the virtual machine, for people."""
     vm_uid: Uid = Field(alias="vmUID")
     """UID of the virtual machine: a new one with the same name does not inherit the claim."""
@@ -86,6 +97,6 @@ class Resources(ApiModel):
     """An amount of CPU and memory."""
 
     cpu: Annotated[int, Field(ge=0, le=10_000_000)] = 0
-    """Virtual CPUs: host threads times the overcommit."""
-    memory: Annotated[str, StringConstraints(max_length=20)] = "0"
-    """Bytes, as a quantity."""
+    """CPUs: host threads of a Host; of a Zone, host threads times the overcommit."""
+    memory: Bytes = "0"
+    """Memory in bytes, as a quantity."""

@@ -3,10 +3,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from .base import ApiModel, DnsLabel, Epoch, MacAddress, ObjectName, Quantity, Uid, crd
-from .conditions import Condition
+from .base import (
+    ApiModel,
+    DnsLabel,
+    Epoch,
+    Generation,
+    MacAddress,
+    ObjectName,
+    Quantity,
+    Rule,
+    Time,
+    Uid,
+    crd,
+    within,
+)
+from .conditions import Conditions
 from .shared import Location, NameRef, Parent
 
 PowerState = Literal["Running", "Stopped"]
@@ -15,37 +28,36 @@ RestartPolicy = Literal["Always", "OnCrash", "Never"]
 ExitReason = Literal["Requested", "GuestShutdown", "Crashed", "Deleted", "Unknown"]
 
 
+VmDiskName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=20),
+]
+"""A disk's name inside its VM: virtio carries 20 bytes of a serial."""
+
+
 class Cpu(ApiModel):
     """Processors of the virtual machine."""
 
-    cores: Annotated[int, Field(ge=1, le=512)]
+    cores: Annotated[int, Field(ge=1, le=255)]
     """Virtual CPUs that the guest sees."""
 
 
 class Memory(ApiModel):
     """Memory of the virtual machine."""
 
-    size: Annotated[
-        Quantity,
-        Field(
-            json_schema_extra=crd(
-                rules=(
-                    ("quantity(self).compareTo(quantity('16Mi')) >= 0", "must be at least 16Mi"),
-                    ("quantity(self).compareTo(quantity('16Ti')) <= 0", "must be at most 16Ti"),
-                )
-            )
-        ),
-    ]
-    """Memory that the guest sees, for example 2Gi. Rounded up to whole MiB."""
+    size: Annotated[Quantity, Field(json_schema_extra=crd(rules=within("16Mi", "16Ti")))]
+    """Memory that the guest sees, for example 2Gi: between 16Mi and 16Ti, rounded up to whole
+    MiB."""
 
 
 class VmDisk(ApiModel):
     """A disk of the virtual machine."""
 
-    name: DnsLabel
-    """Name inside this virtual machine; the guest sees its first 20 characters as the serial."""
+    name: VmDiskName
+    """Name inside this virtual machine, at most 20 characters. The guest sees it as the disk's
+    serial: Linux has it as /dev/disk/by-id/virtio-NAME."""
     disk: NameRef
-    """The Disk, of the same namespace and zone."""
+    """The Disk, of the same namespace and zone. One virtual machine at a time has it."""
     boot_order: Annotated[int, Field(ge=1, le=64)] | None = None
     """The firmware tries 1 first. When no disk has one, the first disk boots."""
 
@@ -76,28 +88,67 @@ class SecretKeyRef(ApiModel):
 class CloudInit(ApiModel):
     """What the guest's cloud-init is given, as a NoCloud seed."""
 
+    model_config = ConfigDict(
+        json_schema_extra=crd(
+            rules=(
+                Rule(
+                    "has(self.userData) != has(self.userDataSecretRef)",
+                    "exactly one of userData and userDataSecretRef must be given",
+                    field=".userData",
+                ),
+            )
+        )
+    )
+
     user_data: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
-    """user-data, for example a document that begins with #cloud-config."""
+    """user-data, for example a document that begins with #cloud-config. Everybody who may read the
+    virtual machine may read it: put passwords and tokens in a Secret."""
     user_data_secret_ref: SecretKeyRef | None = None
-    """user-data from a Secret: for passwords and tokens."""
+    """user-data from a Secret of the same namespace: for passwords and tokens."""
     network_data: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = None
-    """network-config in cloud-init's format, version 1 or 2."""
+    """network-config in cloud-init's format, version 1 or 2; left out, the guest asks DHCP."""
 
 
 class Shutdown(ApiModel):
     """How the virtual machine is stopped."""
 
     grace_period_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
-    """The guest is asked to shut down; after this time it is powered off. 0 powers off at once."""
+    """The guest is asked to shut down; after this time, in seconds, it is powered off. 0 powers
+    off at once."""
 
 
 class VirtualMachineSpec(ApiModel):
     """What the virtual machine is to be."""
 
-    zone: Annotated[ObjectName, Field(json_schema_extra=crd(immutable=True))]
+    model_config = ConfigDict(
+        json_schema_extra=crd(
+            rules=(
+                Rule(
+                    "!has(self.disks) || self.disks.all(a,"
+                    " self.disks.exists_one(b, b.disk.name == a.disk.name))",
+                    "disks must not name the same Disk twice",
+                    field=".disks",
+                ),
+                Rule(
+                    "!has(self.disks) || self.disks.all(a, !has(a.bootOrder) ||"
+                    " self.disks.exists_one(b, has(b.bootOrder) && b.bootOrder == a.bootOrder))",
+                    "disks must not have the same bootOrder twice",
+                    field=".disks",
+                ),
+                Rule(
+                    "!has(self.interfaces) || self.interfaces.all(a, !has(a.mac) ||"
+                    " self.interfaces.exists_one(b, has(b.mac) && b.mac == a.mac))",
+                    "interfaces must not have the same mac twice",
+                    field=".interfaces",
+                ),
+            )
+        )
+    )
+
+    zone: Annotated[DnsLabel, Field(json_schema_extra=crd(immutable="zone cannot change"))]
     """The zone that it runs in."""
     power_state: PowerState = "Running"
-    """Running or Stopped."""
+    """Running or Stopped. Stopping keeps the disks, and frees the host's CPU and memory."""
     restart_policy: RestartPolicy = "Always"
     """What to do when the guest goes down by itself. Always: start it again. OnCrash: start it
     again unless it shut itself down. Never: leave it; set powerState to Stopped and then to Running
@@ -110,55 +161,27 @@ class VirtualMachineSpec(ApiModel):
         tuple[VmDisk, ...],
         Field(max_length=16, json_schema_extra=crd(list_map=("name",))),
     ] = ()
-    """Disks, in the order in which the guest sees them. A change takes effect at the next start."""
+    """Disks, in the order in which the guest sees them. Each points to a Disk of the same
+    namespace; the virtual machine waits until all are there. A change takes effect at the next
+    start."""
     interfaces: Annotated[
         tuple[Interface, ...],
         Field(max_length=8, json_schema_extra=crd(list_map=("name",))),
     ] = ()
-    """Network interfaces, in the order in which the guest sees them."""
-    cloud_init: (
-        Annotated[
-            CloudInit,
-            Field(
-                json_schema_extra=crd(
-                    rules=(
-                        (
-                            "has(self.userData) != has(self.userDataSecretRef)",
-                            "exactly one of userData and userDataSecretRef must be given",
-                        ),
-                    )
-                )
-            ),
-        ]
-        | None
-    ) = None
-    """What the guest's cloud-init is given."""
+    """Network interfaces, in the order in which the guest sees them. Each points to a Network of
+    the same zone. A change takes effect at the next start."""
+    cloud_init: CloudInit | None = None
+    """What the guest's cloud-init is given, as a small read-only disk (NoCloud). Left out, there is
+    no such disk. A change takes effect at the next start, and cloud-init does most of its work only
+    at the guest's first."""
     shutdown: Shutdown = Shutdown()
-    """How it is stopped."""
-
-
-VM_SPEC_RULES = (
-    (
-        "!has(self.disks) || self.disks.all(a, self.disks.exists_one(b, b.disk.name == a.disk.name))",
-        "disks must not name the same Disk twice",
-    ),
-    (
-        "!has(self.disks) || self.disks.all(a, !has(a.bootOrder) ||"
-        " self.disks.exists_one(b, has(b.bootOrder) && b.bootOrder == a.bootOrder))",
-        "disks must not have the same bootOrder twice",
-    ),
-    (
-        "!has(self.interfaces) || self.interfaces.all(a, !has(a.mac) ||"
-        " self.interfaces.exists_one(b, has(b.mac) && b.mac == a.mac))",
-        "interfaces must not have the same mac twice",
-    ),
-)
+    """How it is stopped, when powerState becomes Stopped or it is deleted."""
 
 
 class AssignedDisk(ApiModel):
     """A disk as the assigned host is to attach it."""
 
-    name: DnsLabel
+    name: VmDiskName
     """Name inside the virtual machine."""
     disk_name: ObjectName
     """Name of the Disk."""
@@ -205,7 +228,7 @@ class Assignment(ApiModel):
         Field(max_length=8, json_schema_extra=crd(list_map=("name",))),
     ] = ()
     """The interfaces with their MAC addresses."""
-    cores: Annotated[int, Field(ge=1, le=512)]
+    cores: Annotated[int, Field(ge=1, le=255)]
     """Virtual CPUs that room was made for."""
     memory: Annotated[int, Field(ge=1, le=2**53)]
     """Guest memory in bytes that room was made for."""
@@ -217,7 +240,7 @@ class LastExit(ApiModel):
     reason: ExitReason
     """Requested, GuestShutdown (by itself), Crashed (QEMU died), Deleted or Unknown (it happened
     while nobody watched)."""
-    time: Annotated[str, StringConstraints(max_length=32)]
+    time: Time
     """When it was seen, RFC 3339."""
 
 
@@ -229,7 +252,7 @@ class VirtualMachineStatus(ApiModel):
 
     assignment: Assignment | None = None
     """Where it belongs."""
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The metadata.generation that the host has acted on."""
     power: Power | None = None
     """What the host sees."""
@@ -242,12 +265,17 @@ class VirtualMachineStatus(ApiModel):
     """How often the host started it again by itself at this epoch."""
     last_exit: LastExit | None = None
     """How the guest last went down by itself."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Scheduled, DisksReady, Ready."""
 
 
 class VirtualMachine(ApiModel):
-    """A virtual machine."""
+    """A virtual machine: what a user wants to run, and where it runs.
+
+    The operator chooses a host of the zone, claims the disks and writes status.assignment; that
+    host's daemon starts the guest and reports how it does. The virtual machine's name is the
+    guest's host name.
+    """
 
     spec: VirtualMachineSpec
     """What it is to be."""

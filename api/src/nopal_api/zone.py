@@ -3,20 +3,48 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from .base import ApiModel, DnsLabel, ObjectName, Quantity, crd
-from .conditions import Condition
-from .shared import ALLOWED_NAMESPACES_RULES, AllowedNamespaces, Resources
+from .base import (
+    ApiModel,
+    DnsLabel,
+    Generation,
+    ObjectName,
+    Quantity,
+    Rule,
+    crd,
+    within,
+)
+from .conditions import Conditions
+from .shared import AllowedNamespaces, Resources
 
 LabelKey = Annotated[str, StringConstraints(max_length=317)]
-LabelValue = Annotated[str, StringConstraints(max_length=63)]
+LabelValue = Annotated[
+    str,
+    StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63),
+]
+_STAYS = "cannot change, disks live there: add a pool instead"
 
 
 class NodeSelector(ApiModel):
     """Selects Kubernetes nodes by their labels."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(min_length=1, max_length=16)]
+    match_labels: Annotated[
+        dict[LabelKey, LabelValue],
+        Field(
+            min_length=1,
+            max_length=16,
+            json_schema_extra=crd(
+                rules=(
+                    Rule(
+                        "self.all(key, key.matches('^([a-z0-9.-]+/)?"
+                        "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",
+                        "keys must be label keys, for example example.com/rack",
+                    ),
+                )
+            ),
+        ),
+    ]
     """Labels that a node must have, all of them."""
 
 
@@ -34,25 +62,40 @@ class CephPool(ApiModel):
 
     fsid: Annotated[
         str,
-        StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36),
+        StringConstraints(
+            pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", min_length=36, max_length=36
+        ),
+        Field(json_schema_extra=crd(immutable=f"fsid {_STAYS}")),
     ]
-    """The Ceph cluster's fsid, as `ceph fsid` prints it. A host that reaches another cluster
-    under these monitors refuses to use it."""
+    """The Ceph cluster's fsid, as `ceph fsid` prints it. A host that reaches another cluster under
+    these monitors refuses to use it."""
     monitors: Annotated[
         tuple[
-            Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.:\[\]-]+$", max_length=262)], ...
+            Annotated[
+                str,
+                StringConstraints(
+                    pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
+                    min_length=3,
+                    max_length=262,
+                ),
+            ],
+            ...,
         ],
         Field(min_length=1, max_length=15, json_schema_extra=crd(list_set=True)),
     ]
-    """Monitor addresses as host:port; every host of the zone must reach them."""
+    """Monitor addresses as host:port, for example 10.0.0.1:3300 or [fd00::1]:3300; every host of
+    the zone must reach them."""
     pool: Annotated[
-        str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=128)
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=128),
+        Field(json_schema_extra=crd(immutable=f"pool {_STAYS}")),
     ]
     """The RBD pool; make it with `ceph osd pool create` and `rbd pool init`."""
-    namespace: (
+    namespace: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=64)]
-        | None
-    ) = None
+        | None,
+        Field(json_schema_extra=crd(immutable=f"namespace {_STAYS}")),
+    ] = None
     """An RBD namespace inside the pool; leave it out for the default one."""
     secret_ref: SecretRef
     """A Secret with one entry for each host: the key is the node's name, the value is the cephx
@@ -62,10 +105,22 @@ class CephPool(ApiModel):
 class Pool(ApiModel):
     """A place where disks live."""
 
+    model_config = ConfigDict(
+        json_schema_extra=crd(
+            rules=(
+                Rule(
+                    "has(self.ceph) == (self.type == 'Ceph')",
+                    "ceph must be given when type is Ceph, and only then",
+                    field=".ceph",
+                ),
+            )
+        )
+    )
+
     name: DnsLabel
     """Name of the pool inside this zone; disks refer to it."""
-    type: Literal["Ceph"]
-    """Kind of storage; the field of the same name holds its settings."""
+    type: Annotated[Literal["Ceph"], Field(json_schema_extra=crd(immutable=f"type {_STAYS}"))]
+    """Kind of storage; the field of the same name, in lower case, holds its settings."""
     ceph: CephPool | None = None
     """Settings of a pool of type Ceph."""
 
@@ -75,30 +130,36 @@ class HostReserved(ApiModel):
 
     cpu: Annotated[int, Field(ge=0, le=4096)] = 0
     """Host threads that are not given to virtual machines."""
-    memory: Quantity = "2Gi"
-    """Memory that is not given to virtual machines."""
+    memory: Annotated[Quantity, Field(json_schema_extra=crd(rules=within("1Mi", "16Ti")))] = "2Gi"
+    """Memory that is not given to virtual machines, for example 8Gi."""
 
 
 class ZoneSpec(ApiModel):
     """What a zone consists of."""
 
+    model_config = ConfigDict(
+        json_schema_extra=crd(
+            rules=(
+                Rule(
+                    "!has(self.defaultPool) || self.pools.exists(p, p.name == self.defaultPool)",
+                    "defaultPool must name one of the pools",
+                    field=".defaultPool",
+                ),
+                Rule(
+                    "has(self.defaultPool) || size(self.pools) == 1",
+                    "defaultPool must be given when there is more than one pool",
+                    field=".defaultPool",
+                ),
+            )
+        )
+    )
+
     node_selector: NodeSelector
-    """Which Kubernetes nodes belong to the zone."""
+    """Which Kubernetes nodes belong to the zone. A node that an older zone has already selected
+    stays there."""
     pools: Annotated[
         tuple[Pool, ...],
-        Field(
-            min_length=1,
-            max_length=16,
-            json_schema_extra=crd(
-                list_map=("name",),
-                item_rules=(
-                    (
-                        "self.type == 'Ceph' ? has(self.ceph) : true",
-                        "ceph must be given when type is Ceph",
-                    ),
-                ),
-            ),
-        ),
+        Field(min_length=1, max_length=16, json_schema_extra=crd(list_map=("name",))),
     ]
     """The storage that every host of the zone reaches."""
     default_pool: DnsLabel | None = None
@@ -107,9 +168,9 @@ class ZoneSpec(ApiModel):
     """Virtual CPUs for each host thread, in percent: 400 gives 4 for each thread. Memory is never
     overcommitted."""
     host_reserved: HostReserved = HostReserved()
-    """What every host keeps for itself."""
+    """What every host keeps for itself: the operating system, Ceph's daemons and pods."""
     storage_cidrs: Annotated[
-        tuple[Annotated[str, StringConstraints(max_length=43)], ...],
+        tuple[Annotated[str, StringConstraints(min_length=4, max_length=43)], ...],
         Field(
             min_length=1,
             max_length=16,
@@ -117,34 +178,23 @@ class ZoneSpec(ApiModel):
             json_schema_extra=crd(
                 list_set=True,
                 item_rules=(
-                    ("isCIDR(self)", "must be a network in CIDR notation, for example 10.0.0.0/24"),
+                    Rule(
+                        "isCIDR(self)",
+                        "must be a network in CIDR notation, for example 10.0.0.0/24",
+                    ),
+                    Rule(
+                        "!isCIDR(self) || (cidr(self) == cidr(self).masked()"
+                        " && cidr(self).prefixLength() > 0)",
+                        "must be a network, without host bits and smaller than /0",
+                    ),
                 ),
             ),
         ),
     ]
-    """Networks that the hosts' Ceph clients have their addresses in. A host is fenced by these
-    addresses, so a host without one is not used."""
-    allowed_namespaces: Annotated[
-        AllowedNamespaces, Field(json_schema_extra=crd(rules=ALLOWED_NAMESPACES_RULES))
-    ] = AllowedNamespaces()
+    """Networks that the hosts' Ceph clients have their addresses in, for example 10.0.0.0/24. A
+    host is fenced by these addresses, so a host without one is not used."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Namespaces whose virtual machines and disks may use the zone."""
-
-
-ZONE_SPEC_RULES = (
-    (
-        "!has(self.defaultPool) || self.pools.exists(p, p.name == self.defaultPool)",
-        "defaultPool must name one of the pools",
-    ),
-    (
-        "has(self.defaultPool) || size(self.pools) == 1",
-        "defaultPool must be given when there is more than one pool",
-    ),
-    (
-        "oldSelf.pools.all(o, self.pools.all(p, p.name != o.name || p.type != 'Ceph' || o.type != 'Ceph'"
-        " || (p.ceph.fsid == o.ceph.fsid && p.ceph.pool == o.ceph.pool)))",
-        "fsid and pool of a pool cannot change: disks live there; add a pool instead",
-    ),
-)
 
 
 class HostCount(ApiModel):
@@ -159,7 +209,7 @@ class HostCount(ApiModel):
 class ZoneStatus(ApiModel):
     """What the operator sees of a zone."""
 
-    observed_generation: int | None = None
+    observed_generation: Generation | None = None
     """The metadata.generation that the status was computed from."""
     hosts: HostCount | None = None
     """Hosts of the zone."""
@@ -167,12 +217,15 @@ class ZoneStatus(ApiModel):
     """What virtual machines may use on the ready hosts, overcommit included."""
     allocated: Resources | None = None
     """What the assigned virtual machines take, overhead included."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Ready: the zone has a ready host and its hosts are its own."""
 
 
 class Zone(ApiModel):
-    """A set of nodes that share storage and networks, and the rules for placing virtual machines."""
+    """A set of nodes that share storage and networks, and the rules for placing virtual machines.
+
+    Everything else names a zone: disks live in one, virtual machines run in one and never leave it.
+    """
 
     spec: ZoneSpec
     """What the zone consists of."""
