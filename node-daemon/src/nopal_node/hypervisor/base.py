@@ -37,6 +37,9 @@ class Ownership:
     epoch: int
     cluster_uid: str
     """UID of the kube-system namespace: the Kubernetes cluster that the domain belongs to."""
+    host_uid: str
+    """UID of the Host object when the domain was started: another one means that kube-apiserver
+    lost its objects since then."""
     namespace: str
     name: str
 

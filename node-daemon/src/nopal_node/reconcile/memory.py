@@ -56,6 +56,10 @@ class VmMemory:
             self, started=now, exited=None, stop_asked=None, restarts=self.restarts + again
         )
 
+    def was_asked_to_stop(self, *, now: float) -> "VmMemory":
+        """Note when the guest was first asked to shut down."""
+        return self if self.stop_asked is not None else replace(self, stop_asked=now)
+
     def backoff_left(self, *, base: float, now: float) -> float:
         """Return the seconds until it may be started again: 0, then base, doubled up to 300 s."""
         if self.exited is None or self.quick_exits <= 1:

@@ -32,20 +32,20 @@ def plan_bridges(
 ) -> BridgePlan:
     """Return what to ensure and what to remove.
 
-    A bridge of ours is removed only when its own Network is being deleted, or a fresh and complete
-    list of Networks does not have it: callers pass a complete list.
+    A bridge of ours is removed only while its own Network is being deleted: a Network that is
+    merely missing frees nothing, since the daemon may talk to another or a restored cluster.
     """
     ensure = []
-    wanted: set[str] = set()
+    going: set[str] = set()
     for view in sorted(networks, key=lambda n: n.name):
         bridge = view.spec.bridge
         if bridge is None or view.spec.zone != zone:
             continue
         if view.deleting:
+            going.add(view.uid)
             continue
         managed = bridge.management == "Managed"
         spec = BridgeSpec(name=bridge.name, owner_uid=view.uid, managed=managed, mtu=bridge.mtu)
         ensure.append((view, spec))
-        wanted.add(view.uid)
-    remove = tuple(b for b in owned if b.owner_uid and b.owner_uid not in wanted)
+    remove = tuple(b for b in owned if b.owner_uid in going)
     return BridgePlan(tuple(ensure), remove)

@@ -24,8 +24,8 @@ class OrphanView:
     """UIDs that a fresh read of kube-apiserver does not know."""
     cluster_uid: str
     """UID of the kube-system namespace of the cluster that was asked."""
-    host_known: bool
-    """The Host object still has the UID that this daemon registered with."""
+    host_uid: str
+    """UID of this host's Host object now."""
     now: float
     """Monotonic seconds."""
 
@@ -51,16 +51,18 @@ def judge(view: OrphanView, first_seen: Mapping[str, float], *, wait: float) -> 
     if not orphans:
         return Verdict(first_seen=seen)
     foreign = [u for u in orphans if view.domains[u].ownership.cluster_uid != view.cluster_uid]
+    lost = [u for u in orphans if view.domains[u].ownership.host_uid != view.host_uid]
     limit = max(1, int(len(view.domains) * FEW))
     if foreign:
         held = (
             f"{len(foreign)} domains belong to another Kubernetes cluster than the one this daemon"
             " talks to: check its kubeconfig"
         )
-    elif not view.host_known:
+    elif lost:
         held = (
-            "this daemon's Host object was deleted or made anew, so kube-apiserver may have lost"
-            " its objects: restart the daemon when the VirtualMachines are right"
+            f"{len(lost)} domains were started before this Host object was made anew, so"
+            " kube-apiserver may have lost its objects (were the CRDs deleted?): apply the"
+            " VirtualMachines again, or power these domains off with virsh destroy"
         )
     elif len(orphans) > limit:
         held = (

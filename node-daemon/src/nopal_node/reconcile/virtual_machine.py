@@ -157,6 +157,8 @@ def exit_of(view: VmView, seen: Seen) -> ExitReason | None:
     ran = status.observed_epoch == status.assignment.epoch and status.power not in (None, "Unknown")
     if seen.memory.exit is not None and seen.memory.exited is not None:
         return seen.memory.exit.reason
+    if seen.memory.stop_asked is not None:
+        return None  # it went because we asked it to; it has since been wanted again
     if seen.last_exit is None and not ran and seen.memory.started is None:
         return None
     match seen.last_exit:
