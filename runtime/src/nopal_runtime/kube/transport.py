@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP to kube-apiserver through kubernetes.aio; nothing outside this module imports it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from nopal_runtime.kube.credentials import Credentials
+
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer, read whole."""
+
+    status: int
+    data: bytes
+
+
+class _RestClient(RESTClientObject):
+    """The library's own, with our TLS context: it can only make one from files."""
+
+    def __init__(self, configuration: Configuration, credentials: Credentials) -> None:
+        super().__init__(configuration)
+        self.ssl_context = credentials.ssl_context
+
+
+class Transport:
+    """Sends requests with the credentials of the moment. The caller sets the time-out."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        configuration = Configuration(host=credentials.server)
+        configuration.tls_server_name = credentials.server_name
+        configuration.retries = False
+        self._client = ApiClient(configuration)
+        self._client.user_agent = "nopal"
+        self._client.rest_client = _RestClient(configuration, credentials)
+
+    async def send(
+        self, method: str, target: str, body: Mapping[str, Any] | None, content_type: str
+    ) -> Response:
+        """Send one request and read its answer. Raises what aiohttp raises."""
+        headers = {
+            **self._client.default_headers,
+            **self._credentials.headers(),
+            "Accept": "application/json",
+            "Content-Type": content_type,
+        }
+        answer = await self._client.call_api(
+            method,
+            self._credentials.server + target,
+            header_params=headers,
+            body=body,
+            _request_timeout=_NO_LIMIT,
+        )
+        try:
+            return Response(answer.status, await answer.read())  # type: ignore[no-untyped-call]
+        finally:
+            answer.response.release()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
