@@ -1,2 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Placement of virtual machines on hosts. Pure: no Kubernetes, no clock, no I/O."""
+"""Where virtual machines go. Pure: no Kubernetes, no clock, no I/O.
+
+`place` is the one door: a request and the hosts in, a host or the reasons out.
+"""
+
+from .model import Host, Room, VmRequest, host_capacity, vm_cost, vm_memory_cost
+from .place import NoPlacement, Placement, Refusal, place
+from .reservations import Reservation, Reservations
+
+__all__ = [
+    "Host",
+    "NoPlacement",
+    "Placement",
+    "Refusal",
+    "Reservation",
+    "Reservations",
+    "Room",
+    "VmRequest",
+    "host_capacity",
+    "place",
+    "vm_cost",
+    "vm_memory_cost",
+]

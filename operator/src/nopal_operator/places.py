@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts as places: which may take virtual machines, and which may carry out work."""
+
+import hashlib
+
+from nopal_api.conditions import find
+from nopal_api.host import Host
+from nopal_api.quantity import parse_bytes
+from nopal_api.zone import Zone
+from nopal_operator.world import Known, World
+from nopal_scheduler import Host as Place
+from nopal_scheduler import Room, host_capacity
+
+
+def not_usable(world: World, host: Known[Host]) -> str:
+    """Return why nothing can be asked of the host now; empty if it is well."""
+    if host.record.deleting:
+        return "being deleted"
+    fresh = world.heartbeats.get(host.record.name)
+    if fresh is None:
+        return "not ready (no heartbeat seen yet)"
+    if not fresh:
+        return "not ready (HostUnreachable)"
+    ready = find(host.model.status.conditions, "Ready")
+    if ready is None:
+        return "not ready"
+    if ready.status != "True":
+        return f"not ready ({ready.reason})"
+    return ""
+
+
+def blocked(world: World, host: Known[Host], zone: Known[Zone]) -> str:
+    """Return why the host takes no virtual machine of the zone; empty if it does."""
+    unusable = not_usable(world, host)
+    if unusable:
+        return unusable
+    if host.model.spec.scheduling == "Disabled":
+        return "scheduling disabled"
+    labels = world.node_labels(host.record.name)
+    if labels is None:
+        return "node not found"
+    if not selects(zone.model, labels):
+        return "leaving the zone (node labels changed)"
+    if host.model.status.capacity is None:
+        return "not ready (no capacity reported)"
+    return ""
+
+
+def selects(zone: Zone, labels: dict[str, str]) -> bool:
+    """Tell whether the zone's selector matches a node's labels."""
+    wanted = zone.spec.node_selector.match_labels
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def capacity_of(host: Host, zone: Zone) -> Room:
+    """Return what virtual machines of the zone may use of the host."""
+    total = host.status.capacity
+    if total is None:
+        return Room()
+    reserved = zone.spec.host_reserved
+    return host_capacity(
+        Room(total.cpu, parse_bytes(total.memory)),
+        reserved=Room(reserved.cpu, parse_bytes(reserved.memory)),
+        cpu_overcommit_percent=zone.spec.cpu_overcommit_percent,
+    )
+
+
+def places(world: World, zone: Known[Zone], *, without: str = "") -> tuple[Place, ...]:
+    """Return the zone's hosts as the scheduler sees them.
+
+    Args:
+        world: what is known.
+        zone: the zone.
+        without: UID of the virtual machine that is to be placed: its own reservation is not in
+            its way.
+    """
+    return tuple(
+        Place(
+            name=host.record.name,
+            capacity=capacity_of(host.model, zone.model),
+            allocated=world.load(host.record.name, without=without),
+            networks=frozenset(n.name for n in host.model.status.networks if n.ready == "True"),
+            blocked=blocked(world, host, zone),
+        )
+        for host in world.hosts(zone.record.name)
+    )
+
+
+def down_for(world: World, node: str, *, now: float) -> float:
+    """Return for how many seconds the host has not been usable; 0 if it is well."""
+    since = world.times.down_since.get(node)
+    return 0.0 if since is None else max(0.0, now - since)
+
+
+def choose_executor(world: World, zone: str, uid: str, *, but: str = "") -> str | None:
+    """Return the node of a usable host of the zone, None if there is none.
+
+    Which one is a function of the object's UID (rendezvous hashing): work spreads, and the same
+    object gets the same host again.
+
+    Args:
+        world: what is known.
+        zone: name of the zone.
+        uid: the object that the work is for.
+        but: a node that is not to be chosen.
+    """
+    usable = [
+        host.record.name
+        for host in world.hosts(zone)
+        if host.record.name != but and not not_usable(world, host)
+    ]
+    return max(usable, key=lambda name: _weight(uid, name), default=None)
+
+
+def _weight(uid: str, node: str) -> bytes:
+    return hashlib.sha256(f"{uid}/{node}".encode()).digest()

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VirtualMachine: claim its disks, assign it to a host; let it go when its host released it."""
+
+from nopal_api.conditions import Condition, condition, find
+from nopal_api.names import FINALIZER, MANAGER_ASSIGNMENT, MANAGER_OPERATOR
+from nopal_api.shared import VmClaim
+from nopal_api.virtualmachine import Assignment, VirtualMachine
+from nopal_operator.facts import is_live, left_down, request_of
+from nopal_operator.places import places
+from nopal_operator.reconcile.claims import (
+    claim_step,
+    next_epoch,
+    unclaim_all,
+    unclaim_interrupted,
+)
+from nopal_operator.reconcile.needs import Needs, needs_of
+from nopal_operator.reconcile.plan import (
+    ApplyStatus,
+    Plan,
+    Reserve,
+    Step,
+    UnmetError,
+    conditions,
+    remove_finalizer,
+    repair_finalizer,
+    wire,
+)
+from nopal_operator.world import Known, World
+from nopal_runtime.kube.api import Key
+from nopal_scheduler import NoPlacement, Reservation, VmRequest, place
+
+UNREACHABLE = "HostUnreachable"
+
+# What a user applies together may arrive in any order.
+_MAY_SETTLE = frozenset({"ZoneNotFound", "NetworkNotFound", "DiskNotFound", "ImageNotFound"})
+
+_RESTING = {
+    "Stopped": "powerState is Stopped; it takes no room on a host.",
+    "GuestShutdown": "the guest shut itself down and restartPolicy leaves it so",
+    "Crashed": "the guest crashed and restartPolicy leaves it so",
+    "Unknown": "the guest went down while nobody watched and restartPolicy leaves it so",
+}
+_REMEDY = ": set powerState to Stopped, wait until it is, then set it to Running to start it again."
+
+
+def plan(world: World, key: Key, *, now: float) -> Plan:
+    """Return the next steps for a virtual machine.
+
+    Args:
+        world: what is known.
+        key: the virtual machine.
+        now: seconds of the monotonic clock that the world's times are of.
+    """
+    vm = world.vm(key)
+    if vm is None:
+        return Plan()
+    if vm.record.deleting:
+        return _delete(world, vm)
+    repair = repair_finalizer(vm.record)
+    if repair is not None:
+        return Plan((repair,))
+    if is_live(vm.model.status):
+        return Plan((*_bound(vm), *_unreachable(world, vm)))
+    if vm.model.spec.power_state == "Stopped":
+        return Plan((_refuse(vm, "Stopped", _RESTING["Stopped"]),))
+    resting = left_down(vm.model)
+    if resting:
+        return Plan((_refuse(vm, resting, _RESTING[resting] + _REMEDY),))
+    return _schedule(world, vm, now)
+
+
+def _delete(world: World, vm: Known[VirtualMachine]) -> Plan:
+    """Wait for the host's release, free the disks, then let the object go."""
+    if FINALIZER not in vm.record.finalizers:
+        return Plan()
+    if is_live(vm.model.status):
+        return Plan(_unreachable(world, vm))
+    return Plan((*unclaim_all(world, vm), remove_finalizer(vm.record)))
+
+
+def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
+    try:
+        needs = needs_of(world, vm)
+        return Plan(_assign(world, vm, needs))
+    except UnmetError as unmet:
+        age = now - world.times.first_seen.get(vm.record.uid, now)
+        if unmet.reason in _MAY_SETTLE and age < world.patience.settle:
+            return Plan(requeue_after=world.patience.settle - age)
+        undo = unclaim_interrupted(world, vm)
+        return Plan((*undo, _refuse(vm, unmet.reason, unmet.message)))
+
+
+def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step, ...]:
+    cores, memory = request_of(vm.model)
+    request = VmRequest(cores=cores, memory=memory, networks=needs.networks)
+    placement = place(request, places(world, needs.zone, without=vm.record.uid))
+    if isinstance(placement, NoPlacement):
+        raise UnmetError("Unschedulable", _no_room(placement, needs.zone.record.name))
+    epoch = next_epoch(world, vm, (disk for disk, _ in needs.disks))
+    claim = VmClaim(
+        vm_name=vm.record.name, vm_uid=vm.record.uid, node_name=placement.host, epoch=epoch
+    )
+    assignment = Assignment(
+        node_name=placement.host,
+        epoch=epoch,
+        disks=needs.assigned_disks,
+        interfaces=needs.interfaces,
+        cores=cores,
+        memory=memory,
+    )
+    return (
+        Reserve(Reservation(vm.record.uid, epoch, placement.host, request.cost)),
+        *(claim_step(disk, site, claim) for disk, site in needs.disks),
+        ApplyStatus(
+            vm.record,
+            MANAGER_ASSIGNMENT,
+            wire(assignment=assignment, conditions=(_scheduled(vm, assignment),)),
+        ),
+    )
+
+
+def _bound(vm: Known[VirtualMachine]) -> tuple[Step, ...]:
+    """Say that it has a host; not while it is to stop, because the release is said soon after."""
+    assignment = vm.model.status.assignment
+    if assignment is None or vm.model.spec.power_state == "Stopped":
+        return ()
+    shown = wire(assignment=assignment, conditions=(_scheduled(vm, assignment),))
+    return (ApplyStatus(vm.record, MANAGER_ASSIGNMENT, shown),)
+
+
+def _refuse(vm: Known[VirtualMachine], reason: str, message: str) -> ApplyStatus:
+    """Return the write that says why it has no host; an old assignment stays: it has the epoch."""
+    generation = vm.record.generation
+    scheduled = condition("Scheduled", False, reason=reason, message=message, generation=generation)
+    ready: Condition | None = None
+    if vm.model.status.assignment is None:
+        ready = condition("Ready", False, reason=reason, message=message, generation=generation)
+    return ApplyStatus(
+        vm.record,
+        MANAGER_ASSIGNMENT,
+        wire(assignment=vm.model.status.assignment, conditions=conditions(scheduled, ready)),
+    )
+
+
+def _unreachable(world: World, vm: Known[VirtualMachine]) -> tuple[Step, ...]:
+    """Say that nobody knows how the guest is, while its host's heartbeat is lost.
+
+    The host takes the condition back with its next apply. The operator gives up its share of it
+    only then: before, that would leave half a condition.
+    """
+    assignment = vm.model.status.assignment
+    if assignment is None:
+        return ()
+    if world.heartbeats.get(assignment.node_name) is False:
+        unknown = condition(
+            "Ready",
+            "Unknown",
+            reason=UNREACHABLE,
+            message=f'host "{assignment.node_name}" has sent no heartbeat for some time: the guest'
+            " may run on. See kubectl describe host; the virtual machine is not started elsewhere"
+            " until the host has released it.",
+            generation=vm.record.generation,
+        )
+        return (ApplyStatus(vm.record, MANAGER_OPERATOR, wire(conditions=(unknown,))),)
+    ready = find(vm.model.status.conditions, "Ready")
+    if MANAGER_OPERATOR in vm.record.owned and ready is not None and ready.reason != UNREACHABLE:
+        return (ApplyStatus(vm.record, MANAGER_OPERATOR, {}),)
+    return ()
+
+
+def _scheduled(vm: Known[VirtualMachine], assignment: Assignment) -> Condition:
+    return condition(
+        "Scheduled",
+        True,
+        reason="Assigned",
+        message=f'assigned to host "{assignment.node_name}"',
+        generation=vm.record.generation,
+    )
+
+
+def _no_room(placement: NoPlacement, zone: str) -> str:
+    if placement.hosts:
+        return placement.message
+    return (
+        f'{placement.message} in zone "{zone}": label a node so that the zone\'s nodeSelector'
+        " matches it, and see that Nopal's node daemon runs there."
+    )

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world as plans see it: the newest known objects, with the indexes that planning asks for.
+
+Planning is synchronous, so nothing changes while a plan is made: the world is a snapshot that costs
+nothing to take. `changed` is called once for every object that changed, and is the only way in.
+Times are plain data, in seconds of one monotonic clock that the caller owns.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from nopal_api.base import ApiModel
+from nopal_api.disk import Disk
+from nopal_api.host import Host
+from nopal_api.image import Image
+from nopal_api.kinds import DISK, HOST, IMAGE, NETWORK, NODE, VIRTUAL_MACHINE, ZONE, Kind
+from nopal_api.network import Network
+from nopal_api.virtualmachine import VirtualMachine
+from nopal_api.zone import Zone
+from nopal_operator.facts import DiskFacts, VmFacts, disk_facts, vm_facts
+from nopal_runtime.kube.api import Key
+from nopal_runtime.kube.cache import ObjectCache, Record
+from nopal_scheduler import Reservations, Room
+
+M = TypeVar("M", bound=ApiModel)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[M]):
+    """One object: its record, and the same parsed."""
+
+    record: Record
+    model: M
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long, in seconds, plans wait before they act on what may still change by itself."""
+
+    settle: float = 1.0
+    """For what a new virtual machine names and is not there: it may be in the same apply."""
+    free_disk: float = 2.0
+    """For a virtual machine that claims a new disk, before the disk is made without one."""
+    executor: float = 60.0
+    """For an executor's host that is down, before another one takes over."""
+    zone_status: float = 10.0
+    """Between two writes of a zone's figures."""
+
+
+@dataclass(slots=True)
+class Times:
+    """When things happened, in seconds of the caller's monotonic clock."""
+
+    first_seen: dict[str, float] = field(default_factory=dict)
+    """By UID: when the object was seen first."""
+    down_since: dict[str, float] = field(default_factory=dict)
+    """By node: since when its host is not usable."""
+    zone_written: dict[str, float] = field(default_factory=dict)
+    """By zone: when its status was written."""
+
+
+Facts = VmFacts | DiskFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What others saw of an object before, and see of it now; None where it is not there."""
+
+    before: Facts | None
+    after: Facts | None
+
+
+class _Index(Generic[T]):
+    """Values by a key, many to many."""
+
+    def __init__(self) -> None:
+        self._values: defaultdict[object, set[T]] = defaultdict(set)
+
+    def add(self, key: object, value: T) -> None:
+        self._values[key].add(value)
+
+    def remove(self, key: object, value: T) -> None:
+        self._values[key].discard(value)
+        if not self._values[key]:
+            del self._values[key]
+
+    def get(self, key: object) -> frozenset[T]:
+        return frozenset(self._values.get(key, ()))
+
+
+class World:
+    """What is known of everything.
+
+    Args:
+        cache: the objects.
+        patience: how long plans wait.
+    """
+
+    def __init__(self, cache: ObjectCache, *, patience: Patience | None = None) -> None:
+        self._cache = cache
+        self.patience = patience or Patience()
+        self.times = Times()
+        self.heartbeats: dict[str, bool | None] = {}
+        """By node: whether the host's Lease is fresh; None while it cannot be told."""
+        self.reservations = Reservations()
+        self._vms: dict[Key, VmFacts] = {}
+        self._disks: dict[Key, DiskFacts] = {}
+        self._load: defaultdict[str, Room] = defaultdict(Room)
+        self._by: _Index[Key] = _Index()
+
+    # What plans ask for.
+
+    def vm(self, key: Key) -> Known[VirtualMachine] | None:
+        """Return the virtual machine."""
+        return self._known(key, VirtualMachine)
+
+    def vm_by_uid(self, uid: str) -> Known[VirtualMachine] | None:
+        """Return the virtual machine with that UID."""
+        record = self._cache.find_uid(VIRTUAL_MACHINE, uid)
+        return None if record is None else self.vm(record.key)
+
+    def disk(self, key: Key) -> Known[Disk] | None:
+        """Return the disk."""
+        return self._known(key, Disk)
+
+    def image(self, name: str) -> Known[Image] | None:
+        """Return the image."""
+        return self._known(Key(IMAGE.kind, "", name), Image)
+
+    def network(self, name: str) -> Known[Network] | None:
+        """Return the network."""
+        return self._known(Key(NETWORK.kind, "", name), Network)
+
+    def host(self, name: str) -> Known[Host] | None:
+        """Return the host."""
+        return self._known(Key(HOST.kind, "", name), Host)
+
+    def zone(self, name: str) -> Known[Zone] | None:
+        """Return the zone."""
+        return self._known(Key(ZONE.kind, "", name), Zone)
+
+    def node_labels(self, name: str) -> dict[str, str] | None:
+        """Return the labels of a Kubernetes node; None if there is no such node."""
+        record = self._cache.get(Key(NODE.kind, "", name))
+        return None if record is None else dict(record.labels)
+
+    def zones(self) -> tuple[Known[Zone], ...]:
+        """Return all zones, the oldest first."""
+        found = [Known(r, r.model(Zone)) for r in self._cache.all(ZONE)]
+        return tuple(sorted(found, key=lambda z: (z.record.created, z.record.name)))
+
+    def hosts(self, zone: str | None = None) -> tuple[Known[Host], ...]:
+        """Return the hosts by name: all, or those that the operator has put into a zone."""
+        found = [Known(r, r.model(Host)) for r in self._cache.all(HOST)]
+        wanted = [h for h in found if zone is None or h.model.status.zone == zone]
+        return tuple(sorted(wanted, key=lambda h: h.record.name))
+
+    def keys(self, kind: Kind) -> tuple[Key, ...]:
+        """Return the keys of all objects of a kind."""
+        return tuple(record.key for record in self._cache.all(kind))
+
+    def vm_facts(self, key: Key) -> VmFacts | None:
+        """Return the facts of a virtual machine."""
+        return self._vms.get(key)
+
+    def disk_facts(self, key: Key) -> DiskFacts | None:
+        """Return the facts of a disk."""
+        return self._disks.get(key)
+
+    def load(self, node: str, *, without: str = "") -> Room:
+        """Return the room that is taken on a host, reservations included.
+
+        Args:
+            node: the host.
+            without: UID of a virtual machine whose reservation does not count.
+        """
+        return self._load[node] + self.reservations.on(node, without=without)
+
+    def claimed_by(self, vm_uid: str) -> tuple[Key, ...]:
+        """Return the disks that the virtual machine with that UID claims."""
+        return self._sorted("claim", vm_uid)
+
+    def naming(self, disk: Key) -> tuple[Key, ...]:
+        """Return the virtual machines whose spec names the disk."""
+        return self._sorted("names", disk)
+
+    def from_image(self, image: str) -> tuple[DiskFacts, ...]:
+        """Return the disks whose source is the image."""
+        return tuple(self._disks[key] for key in self._sorted("image", image))
+
+    def vms_on(self, node: str) -> tuple[Key, ...]:
+        """Return the virtual machines that hold room on a host."""
+        return self._sorted("node", node)
+
+    def waiting(self, zone: str) -> tuple[Key, ...]:
+        """Return the virtual machines of a zone that wait for a host."""
+        return self._sorted("waiting", zone)
+
+    def using_network(self, network: str) -> tuple[Key, ...]:
+        """Return the virtual machines that name the network or are connected to it."""
+        return self._sorted("network", network)
+
+    def with_mac(self, network: str, mac: str) -> tuple[VmFacts, ...]:
+        """Return the virtual machines that have the MAC address in the network."""
+        return tuple(self._vms[key] for key in self._sorted("mac", (network, mac)))
+
+    def executed_by(self, node: str) -> tuple[DiskFacts, ...]:
+        """Return the disks whose executor is on that node."""
+        return tuple(self._disks[key] for key in self._sorted("executor", node))
+
+    def claimed_on(self, node: str) -> tuple[DiskFacts, ...]:
+        """Return the disks that are claimed for a virtual machine on that node."""
+        return tuple(self._disks[key] for key in self._sorted("claim-node", node))
+
+    # How it comes to know.
+
+    def changed(self, key: Key, *, now: float = 0.0) -> Change:
+        """Take in the newest version of the object; return what others saw of it before and now."""
+        if key.kind == VIRTUAL_MACHINE.kind:
+            vm = self.vm(key)
+            facts = None if vm is None else vm_facts(vm.record, vm.model)
+            change = Change(self._vms.get(key), facts)
+            self._replace(key, change, now)
+            _put(self._vms, key, facts)
+            if facts is not None:
+                self.reservations.seen(facts.uid, facts.epoch)
+            return change
+        if key.kind == DISK.kind:
+            disk = self.disk(key)
+            about = None if disk is None else disk_facts(disk.record, disk.model)
+            change = Change(self._disks.get(key), about)
+            self._replace(key, change, now)
+            _put(self._disks, key, about)
+            return change
+        return Change(None, None)
+
+    def _replace(self, key: Key, change: Change, now: float) -> None:
+        before, after = change.before, change.after
+        if before is not None:
+            for entry in _entries(before):
+                self._by.remove(entry, key)
+            if isinstance(before, VmFacts):
+                self._load[before.node] = self._load[before.node] - before.room
+            if after is None or after.uid != before.uid:
+                self.reservations.drop(before.uid)
+                self.times.first_seen.pop(before.uid, None)
+        if after is not None:
+            for entry in _entries(after):
+                self._by.add(entry, key)
+            if isinstance(after, VmFacts):
+                self._load[after.node] = self._load[after.node] + after.room
+            self.times.first_seen.setdefault(after.uid, now)
+
+    def _sorted(self, index: str, value: object) -> tuple[Key, ...]:
+        return tuple(sorted(self._by.get((index, value))))
+
+    def _known(self, key: Key, model: type[M]) -> Known[M] | None:
+        record = self._cache.get(key)
+        return None if record is None else Known(record, record.model(model))
+
+
+def _put(into: dict[Key, T], key: Key, value: T | None) -> None:
+    if value is None:
+        into.pop(key, None)
+    else:
+        into[key] = value
+
+
+def _entries(facts: Facts) -> Iterator[tuple[str, object]]:
+    if isinstance(facts, VmFacts):
+        yield from (("names", disk) for disk in facts.disks)
+        yield from (("network", network) for network in facts.networks)
+        yield from (("mac", mac) for mac in facts.macs)
+        if facts.node:
+            yield "node", facts.node
+        if facts.waiting:
+            yield "waiting", facts.zone
+        return
+    if facts.claim_uid:
+        yield "claim", facts.claim_uid
+        yield "claim-node", facts.claim_node
+    if facts.executor:
+        yield "executor", facts.executor
+    if facts.image:
+        yield "image", facts.image
