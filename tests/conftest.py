@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def cluster() -> Iterator["Cluster"]:
     """One real cluster for the whole session: control plane, Ceph, two hosts; no operator yet."""
     # Imported late: the unit tests need nothing of it.
-    from support.cluster import session_cluster  # noqa: PLC0415
+    from support.cluster import session_cluster
 
     with session_cluster() as running:
         yield running

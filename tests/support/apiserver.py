@@ -8,7 +8,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -40,7 +40,7 @@ class ApiServer:
 
     server: str
     authority: Path
-    token: str = ""
+    token: str = field(default="", repr=False)
     certificate: Path | None = None
     key: Path | None = None
 

@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from support.apiserver import ApiServer
-
 from nopal_dev.cluster import Cluster
+from support.apiserver import ApiServer
 
 NODE_ACCOUNT = "nopal-node"
 OPERATOR_ACCOUNT = "nopal-operator"
