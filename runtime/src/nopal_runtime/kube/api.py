@@ -66,7 +66,8 @@ class KubeApi(ABC):
         """Apply the manager's complete set of status fields, server-side, by force.
 
         resource_version is the one that the status was computed from: it keeps a late write off a
-        changed object and off a namesake.
+        changed object and off a namesake. A status cannot become empty again: the last manager
+        keeps at least one field (kube-apiserver refuses the null that would be left).
         """  # fmt: skip
 
     @abstractmethod

@@ -288,6 +288,8 @@ def error_of(response: Response, what: str) -> NopalError:
             return TransientError("Unauthorized", text)
         case 408 | 429:
             return TransientError("ApiUnavailable", text)
+        case 422 if "metadata.uid: Invalid value" in message:
+            return ConflictError("Conflict", f"{what}: it is another object by now")
         case code if code < 500:
             return TerminalError("Invalid", text)
         case _ if "field not declared in schema" in message:

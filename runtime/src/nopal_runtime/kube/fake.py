@@ -160,6 +160,8 @@ class FakeKube(KubeApi):
             wanted=status,
             shape=status_shape(kind),
         )
+        if found.body.get("status") and not applied.status:
+            raise TerminalError("Invalid", f"{kind} {name}: status must not become empty")
         if applied.status != found.body.get("status", {}) or applied.owners != found.owners:
             old = deepcopy(found.body)
             found.body["status"], found.owners = applied.status, applied.owners

@@ -100,11 +100,12 @@ def digest(paths: Iterable[Path]) -> str:
 
 def owned_digests(managed_fields: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     """Return, for each manager that applied to the status, the digest of the fields it owns."""
-    found = {
-        entry["manager"]: digest(_trie_leaves(entry.get("fieldsV1", {}).get("f:status", {})))
-        for entry in managed_fields
-        if entry.get("operation") == "Apply" and entry.get("subresource") == "status"
-    }
+    found = {}
+    for entry in managed_fields:
+        if entry.get("operation") == "Apply" and entry.get("subresource") == "status":
+            paths = list(_trie_leaves(entry.get("fieldsV1", {}).get("f:status", {})))
+            if paths:
+                found[entry["manager"]] = digest(paths)
     return MappingProxyType(found) if found else _NO_DIGESTS
 
 

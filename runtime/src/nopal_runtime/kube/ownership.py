@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from nopal_runtime.kube.fields import Path, Shape, item_step, leaves
+from nopal_runtime.kube.fields import Path, Shape, leaves
 
 Owners = dict[str, frozenset[Path]]
 
@@ -37,10 +37,9 @@ def apply(
     Fields that it owned before and leaves out now are removed, unless another manager owns them
     too. Fields that it sets to another value are taken from their other owners.
     """
-    old = dict(leaves(status, shape))
-    new = dict(leaves(wanted, shape))
+    old = dict(leaves(status, shape)) if status else {}
+    new = dict(leaves(wanted, shape)) if wanted else {}
     new_paths = frozenset(new)
-    result = deepcopy(dict(status))
     after: Owners = {}
     for name, paths in owners.items():
         if name != manager:
@@ -48,13 +47,10 @@ def apply(
             if kept := paths - taken:
                 after[name] = kept
     still_owned = frozenset().union(*after.values()) if after else frozenset()
-    for path in owners.get(manager, frozenset()) - new_paths - still_owned:
-        _remove(result, path, shape)
-    for path, value in new.items():
-        _put(result, path, deepcopy(value), shape)
+    given_up = owners.get(manager, frozenset()) - new_paths - still_owned
     if new_paths:
         after[manager] = new_paths
-    return Applied(result, after)
+    return Applied(_build({p: v for p, v in old.items() if p not in given_up} | new), after)
 
 
 def fields_v1(paths: Iterable[Path]) -> dict[str, Any]:
@@ -69,48 +65,24 @@ def fields_v1(paths: Iterable[Path]) -> dict[str, Any]:
     return {"f:status": root}
 
 
-def _index(items: list[Any], step: str, keys: tuple[str, ...]) -> int:
-    return next((i for i, item in enumerate(items) if item_step(item, keys) == step), -1)
-
-
-def _put(value: Any, path: Path, leaf: Any, shape: Shape) -> None:
-    step, rest = path[0], path[1:]
-    name = step[2:]
-    if not rest:
-        value[name] = leaf
-        return
-    child_shape = shape.fields.get(name, Shape())
-    if not rest[0].startswith("k:"):
-        child = value.get(name)
-        if not isinstance(child, dict):
-            child = value[name] = {}
-        _put(child, rest, leaf, child_shape)
-        return
-    items = value.setdefault(name, [])
-    at = _index(items, rest[0], child_shape.keys)
-    if at < 0:
-        items.append(json.loads(rest[0][2:]))
-        at = len(items) - 1
-    _put(items[at], rest[1:], leaf, child_shape.item or Shape())
-
-
-def _remove(value: Any, path: Path, shape: Shape) -> None:
-    step, rest = path[0], path[1:]
-    name = step[2:]
-    if not isinstance(value, dict) or name not in value:
-        return
-    if not rest:
-        del value[name]
-        return
-    child, child_shape = value[name], shape.fields.get(name, Shape())
-    if rest[0].startswith("k:"):
-        at = _index(child, rest[0], child_shape.keys)
-        if at < 0:
-            return
-        _remove(child[at], rest[1:], child_shape.item or Shape())
-        if not child[at]:
-            del child[at]
-    else:
-        _remove(child, rest, child_shape)
-    if not value[name]:
-        del value[name]
+def _build(values: Mapping[Path, Any]) -> dict[str, Any]:
+    """Return the object with these leaves: `leaves` backwards."""
+    root: dict[str, Any] = {}
+    items: dict[Path, dict[str, Any]] = {}
+    for path, value in values.items():
+        node: Any = root
+        for depth, step in enumerate(path):
+            here, last = path[: depth + 1], depth == len(path) - 1
+            if step.startswith("v:"):
+                node.append(deepcopy(value))
+            elif step.startswith("k:"):
+                if here not in items:
+                    items[here] = json.loads(step[2:])
+                    node.append(items[here])
+                node = items[here]
+            elif last:
+                node[step[2:]] = deepcopy(value)
+            else:
+                is_list = path[depth + 1][:2] in ("k:", "v:")
+                node = node.setdefault(step[2:], [] if is_list else {})
+    return root

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP to kube-apiserver through kubernetes.aio; nothing outside this module imports it."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
 
 from nopal_runtime.kube.credentials import Credentials
+
+with warnings.catch_warnings():
+    # The package imports requests, which warns beside Debian's chardet. Nopal uses neither.
+    warnings.simplefilter("ignore")
+    from kubernetes.aio.client.api_client import ApiClient
+    from kubernetes.aio.client.configuration import Configuration
+    from kubernetes.aio.client.rest import RESTClientObject
 
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
