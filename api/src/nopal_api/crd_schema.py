@@ -152,6 +152,10 @@ class _Walk:
             raise SchemaError(f"{path}: a list without one type of its items")
         extras = flat.get(_EXTRAS, {})
         items = self.node(flat["items"], path=f"{path}[]")
+        if "properties" in items and "description" in items:
+            # kubectl explain shows the list's text and then its items': not the same thing twice.
+            rest = items.pop("description").partition("\n\n")[2]
+            out["description"] = "\n\n".join(filter(None, (out.get("description", ""), rest)))
         if rules := extras.get("item_rules"):
             own = items.setdefault("x-kubernetes-validations", [])
             own += [_validation(Rule(*rule)) for rule in rules]
