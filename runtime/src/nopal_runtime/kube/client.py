@@ -97,7 +97,9 @@ class KubeClient(KubeApi):
         if field_selector:
             query["fieldSelector"] = field_selector
         while True:
-            page = await self._call("list", kind, "GET", query=query)
+            page = await self._call(
+                "list", kind, "GET", namespace=selected_namespace(field_selector), query=query
+            )
             for item in page.get("items") or ():
                 item.setdefault("apiVersion", kind.api_version)
                 item.setdefault("kind", kind.kind)
@@ -251,6 +253,15 @@ class KubeClient(KubeApi):
 
 class _ExpiredError(TransientError):
     """A page of a list is not kept any more (410): list again from the start."""
+
+
+def selected_namespace(field_selector: str) -> str:
+    """Return the one namespace that a field selector asks for, empty if it does not.
+
+    The list then goes to that namespace, so that a Role there is enough to read it.
+    """
+    terms = (term.partition("=") for term in field_selector.split(","))
+    return next((value.lstrip("=") for field, _, value in terms if field == "metadata.namespace"), "")
 
 
 def path(kind: Kind, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
