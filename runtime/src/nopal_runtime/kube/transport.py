@@ -2,7 +2,8 @@
 """HTTP to kube-apiserver through kubernetes.aio; nothing outside this module imports it."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,19 @@ import aiohttp
 
 from nopal_runtime.kube.credentials import Credentials
 
-with warnings.catch_warnings():
-    # The package imports requests, which warns beside Debian's chardet. Nopal uses neither.
-    warnings.simplefilter("ignore")
+
+@contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Import kubernetes, or what imports it, without the words of libraries Nopal does not use.
+
+    It imports requests, which warns beside Debian's chardet.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+with quiet_imports():
     from kubernetes.aio.client.api_client import ApiClient
     from kubernetes.aio.client.configuration import Configuration
     from kubernetes.aio.client.rest import RESTClientObject
