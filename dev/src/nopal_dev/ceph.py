@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 from nopal_dev.commands import run
@@ -158,10 +159,8 @@ class Ceph:
             length: How many bytes.
             pool: The RBD pool.
         """
-        # Imported late: only Debian's own Python has them.
-        import rados
-        import rbd
-
+        # Imported late: only Debian's own Python has them, and only this needs them.
+        rados, rbd = import_module("rados"), import_module("rbd")
         name, _, snapshot = image.partition("@")
         with (
             rados.Rados(conffile=str(self.conf)) as cluster,
@@ -216,7 +215,7 @@ class Ceph:
 
         It may use one pool, and blocklist only its own instances: see docs.
         """
-        instances = f"^{address}:0/[1-9][0-9]*$"
+        instances = f"^{address.replace('.', '[.]')}:0/[1-9][0-9]*$"
         caps = {
             "mon": (
                 'allow r, allow command "osd blocklist" with blocklistop=add'

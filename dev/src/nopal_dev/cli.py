@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from nopal_dev import packages
+from nopal_dev.binaries import Binaries
 from nopal_dev.cluster import Cluster
+from nopal_dev.demo import demo
 from nopal_dev.errors import DevError, UnknownClusterError
+from nopal_dev.guest import debian_guest
 from nopal_dev.state import clusters
 
 
@@ -22,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except DevError as error:
         print(f"nopal_dev: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever reads our words has enough of them: nothing more may be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("nopal_dev: interrupted; `down` removes what was started", file=sys.stderr)
@@ -75,6 +82,28 @@ def _list(_arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _demo(arguments: argparse.Namespace) -> int:
+    demo(arguments.name, hosts=arguments.hosts)
+    return 0
+
+
+def _guest_image(_arguments: argparse.Namespace) -> int:
+    packages.install(_say)
+    image = debian_guest(_say)
+    print(f"{image.sha256}  {image.path}")
+    return 0
+
+
+def _packages(_arguments: argparse.Namespace) -> int:
+    packages.install(_say)
+    return 0
+
+
+def _binaries(_arguments: argparse.Namespace) -> int:
+    print(Binaries.find(_say).path)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nopal_dev", description="A cluster on one machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -101,6 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     down = add_named("down", _down, "Remove a cluster and everything of it.")
     down.add_argument("--all", action="store_true", help="remove every cluster")
     add_named("env", _env, "Print what a shell needs to reach a cluster.")
+    example = add_named("demo", _demo, "From nothing to a guest that writes to Ceph.")
+    example.add_argument("--hosts", type=int, default=2, help="how many hosts (default: 2)")
+    add("guest-image", _guest_image, "Make the Debian guest image, or find it in the cache.")
+    add("packages", _packages, "Install the Debian packages that are missing.")
+    add("binaries", _binaries, "Build the control plane's programs, or find them.")
     add("list", _list, "List the clusters, their hosts and processes.")
     return parser
 

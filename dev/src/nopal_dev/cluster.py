@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 
 from nopal_dev import proc
 from nopal_dev.binaries import Binaries
@@ -14,6 +14,7 @@ from nopal_dev.ceph import Ceph
 from nopal_dev.controlplane import ControlPlane
 from nopal_dev.errors import DevError, UnknownClusterError
 from nopal_dev.hosts import Host, machine_memory_kib
+from nopal_dev.imageserver import ImageServer
 from nopal_dev.kubernetes import Kubectl
 from nopal_dev.network import Network
 from nopal_dev.processes import Processes, kill_all
@@ -77,11 +78,11 @@ class Cluster:
             cluster = cls(state)
             cluster.__dict__["binaries"] = binaries
             cluster.network.up()
-            stages = {
+            stages: dict[str, Callable[[], None]] = {
                 "control plane": cluster._control_plane_up,
                 "Ceph": cluster._ceph_up,
                 **{
-                    f"host {host.name}": lambda host=host: host.up(cluster.addresses)
+                    f"host {host.name}": partial(host.up, cluster.addresses)
                     for host in cluster.hosts.values()
                 },
             }
@@ -119,6 +120,11 @@ class Cluster:
             processes=self.processes,
             binaries=self.binaries,
         )
+
+    @cached_property
+    def image_server(self) -> ImageServer:
+        """Serves image files to the hosts; not started by ``up``."""
+        return ImageServer(self.folder / "images", self.network, processes=self.processes)
 
     @property
     def kubectl(self) -> Kubectl:

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 from nopal_dev import proc
 from nopal_dev.commands import run
@@ -39,6 +40,12 @@ namespaces = []
 cgroup_controllers = []
 remember_owner = 0
 """
+
+_LOG_PLACES = (
+    ("./devices/serial/log", "file"),
+    ("./devices/console/log", "file"),
+    ("./devices/serial[@type='file']/source", "path"),
+)
 
 
 class Host:
@@ -132,6 +139,22 @@ class Host:
             for pid in found
             if "-name" in (line := proc.command_line(pid)) and "qemu-system" in line[0]
         )
+
+    def console_log(self, domain: str) -> Path | None:
+        """Where the serial console of a domain (UUID or name) is logged; None when it is not.
+
+        The path is one of the machine's: it leads through the host's mount namespace.
+        """
+        text = self.virsh("dumpxml", domain, check=False)
+        holder = self._processes.find(self._named("holder"))
+        if not text or holder is None:
+            return None
+        devices = ElementTree.fromstring(text)  # noqa: S314 - libvirt's own words
+        for query, attribute in _LOG_PLACES:
+            found = devices.find(query)
+            if found is not None and (path := found.get(attribute)):
+                return Path(f"/proc/{holder.pid}/root{path}")
+        return None
 
     def power_off(self) -> None:
         """Cut the power: ``kill -9`` everything in this host at once, guests included."""

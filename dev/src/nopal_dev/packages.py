@@ -4,6 +4,8 @@
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 
 from nopal_dev.commands import run
@@ -20,7 +22,7 @@ PACKAGES = (
     # the Debian guest
     *("mmdebstrap", "extlinux", "e2fsprogs", "linux-image-cloud-amd64", "busybox-static"),
     # the virtual environment
-    *("python3.11-venv", "libvirt-dev", "pkg-config", "git"),
+    *("python3-venv", "libvirt-dev", "pkg-config", "git"),
 )
 """Everything, as installed with ``--no-install-recommends``."""
 
@@ -81,3 +83,11 @@ def _follow(argv: list[str], env: dict[str, str], say: Callable[[str], None]) ->
                 say(line.strip())
     if process.returncode != 0:
         raise CommandError(argv, f"status {process.returncode}", "".join(lines[-20:]))
+
+
+if __name__ == "__main__":
+    # Before there is a virtual environment: this module needs nothing but Python itself.
+    try:
+        install(lambda line: print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True))
+    except DevError as error:
+        sys.exit(f"nopal_dev: {error}")

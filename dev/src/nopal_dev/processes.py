@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -184,6 +185,15 @@ def wait_until(what: str, ready: Callable[[], bool], *, timeout: float, every: f
         if time.monotonic() > deadline:
             raise NotReadyError(what, f"not so after {timeout:.0f} s")
         time.sleep(every)
+
+
+def listening(address: str, port: int) -> bool:
+    """Whether somebody accepts TCP connections there."""
+    try:
+        with socket.create_connection((address, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def kill_all(pids: Sequence[int], *, timeout: float = 10.0) -> list[int]:

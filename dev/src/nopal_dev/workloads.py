@@ -5,6 +5,7 @@ Everything of the chart is applied but its two workloads (Deployment and DaemonS
 as processes, with the ServiceAccounts' real tokens, the daemons' bound to their Node.
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,11 +60,11 @@ class Workloads:
         self._processes = processes
         self._binaries = binaries
 
-    def install(self, values: Mapping[str, str] | None = None, *, root: Path = _ROOT) -> None:
+    def install(self, values: Mapping[str, Any] | None = None, *, root: Path = _ROOT) -> None:
         """Apply the chart without its workloads: CRDs first, for the rest may use them.
 
         Args:
-            values: Chart values, as for ``helm --set-string``.
+            values: Chart values over those that fit this cluster.
             root: The checkout.
         """
         kubectl = self._control_plane.kubectl
@@ -180,14 +181,14 @@ class Workloads:
         """End a host's daemon and start it again with the same settings."""
         return self._processes.restart(self.daemon_name(node))
 
-    def _chart(self, values: Mapping[str, str], root: Path) -> Sequence[Mapping[str, Any]]:
+    def _chart(self, values: Mapping[str, Any], root: Path) -> Sequence[Mapping[str, Any]]:
         chart = root / "charts" / "nopal"
         if not (chart / "Chart.yaml").exists():
             return []
-        sets = [f"--set-string={name}={value}" for name, value in values.items()]
-        helm = str(self._binaries.helm)
-        options = ["--namespace", NAMESPACE, "--include-crds", *sets]
-        text = run([helm, "template", "nopal", str(chart), *options])
+        fitting = {"nodeSecrets": {"ceph": [SECRET]}}
+        argv = [str(self._binaries.helm), "template", "nopal", str(chart), "-f", "-"]
+        options = ["--namespace", NAMESPACE, "--include-crds"]
+        text = run([*argv, *options], stdin=json.dumps({**fitting, **values}))
         return [each for each in yaml.safe_load_all(text) if each]
 
     def _token(self, account: str, *bound: str) -> str:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# The verbs that people and CI use. The work itself is in Python: see dev/ and CONTRIBUTING.md.
+
+NAME   ?= demo
+HOSTS  ?= 2
+# Debian's own Python: only it has rados, rbd and libvirt.
+PYTHON ?= /usr/bin/python3.11
+BIN    := .venv/bin
+DEV    := $(BIN)/python -m nopal_dev
+STAMP  := .venv/.installed
+# What no pure test needs (libvirt's headers, Ceph) is left out of this one.
+PURE   := .venv/.installed-pure
+
+.DEFAULT_GOAL := help
+.PHONY: help demo env down test unit contract e2e lint bench crds clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | sed 's,$$$$,$$,'
+
+demo: $(STAMP) ## a cluster on this machine and a Debian guest in it
+	@$(DEV) demo --name $(NAME) --hosts $(HOSTS)
+
+env: ## print what a shell needs: eval "$$(make -s env)"
+	@$(DEV) env --name $(NAME)
+
+down: ## remove the demo without a trace
+	@if [ -x $(BIN)/python ]; then $(DEV) down --name $(NAME); fi
+
+test: lint unit contract e2e ## everything, on a cluster of its own
+
+unit: $(PURE) ## pure tests: no root, no Ceph, no libvirt
+	@$(BIN)/python -m pytest tests/unit
+
+contract: $(STAMP) ## the fakes and the real parts, by the same tests
+	@$(BIN)/python -m pytest tests/contract
+
+e2e: $(STAMP) ## real components, from kubectl apply to the bytes in Ceph
+	@$(BIN)/python -m pytest tests/e2e
+
+lint: $(STAMP) ## ruff, mypy, import rules, generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m nopal_api crds --check
+	@$(BIN)/python -m nopal_api reference --check
+
+bench: $(STAMP) ## figures, each beside the limit of this machine
+	@$(BIN)/python -m bench
+
+crds: $(PURE) ## write crds/ and docs/reference/ from the models
+	@$(BIN)/python -m nopal_api crds
+	@$(BIN)/python -m nopal_api reference
+
+clean: ## remove the virtual environment
+	@rm -rf .venv
+
+# On a bare machine root installs Python first; then our own list does the rest.
+$(PYTHON):
+	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+	    python3 python3-venv; \
+	else echo "please install $(PYTHON) and its venv module first"; exit 1; fi
+
+.venv/bin/pip: | $(PYTHON)
+	@echo "making .venv"
+	@if [ "$$(id -u)" = 0 ]; then PYTHONPATH=dev/src $(PYTHON) -m nopal_dev.packages; fi
+	@$(PYTHON) -m venv --system-site-packages .venv
+	@$(BIN)/python -m pip install -q --upgrade pip
+
+$(PURE): pyproject.toml | .venv/bin/pip
+	@$(BIN)/python -m pip install -q -e '.[operator,dev]'
+	@touch $@
+
+$(STAMP): pyproject.toml | .venv/bin/pip
+	@PYTHONPATH=dev/src $(PYTHON) -m nopal_dev.packages
+	@$(BIN)/python -m pip install -q -e '.[operator,node,dev]'
+	@touch $@ $(PURE)

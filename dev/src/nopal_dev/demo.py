@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: from nothing to a Debian guest that wrote to Ceph, each stage told and timed."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nopal_dev import packages
+from nopal_dev.binaries import Binaries
+from nopal_dev.ceph import POOL
+from nopal_dev.cluster import Cluster
+from nopal_dev.errors import DevError, NotReadyError
+from nopal_dev.guest import GuestImage, debian_guest
+from nopal_dev.stages import Stages
+
+_ROOT = Path(__file__).parents[3]
+_EXAMPLES = _ROOT / "examples"
+_VM = "hello"
+_DATA = "hello-data"
+_LINE = f"nopal: hello from {_VM}"
+_KINDS = "zones.nopal.dev,hosts.nopal.dev,networks.nopal.dev,images.nopal.dev,disks.nopal.dev,vms"
+
+
+def demo(name: str, *, hosts: int = 2) -> None:
+    """Run the demo on a cluster of this name; what is there already is found and kept.
+
+    Raises:
+        DevError: A stage failed; its words say what to look at.
+    """
+    stages = Stages(total=9)
+    with stages.stage("Debian packages"):
+        packages.install(stages.say)
+    with stages.stage("Programs of the control plane"):
+        Binaries.find(stages.say)
+    with stages.stage(f"Cluster {name!r}: control plane, Ceph, {hosts} hosts"):
+        cluster = Cluster.up(name, hosts=hosts, say=stages.say)
+    logs = cluster.folder / "logs"
+    with stages.stage("Nopal: CRDs, roles, policies, operator and node daemons", look_at=str(logs)):
+        cluster.workloads.install()
+        cluster.workloads.put_keys(cluster.ceph)
+        cluster.workloads.start(supervised=True)
+    with stages.stage("A Debian 12 guest image, made here"):
+        image = debian_guest(stages.say)
+        cluster.image_server.up()
+        stages.say(f"served as {cluster.image_server.serve(image)}")
+    with stages.stage("Apply examples/", look_at="kubectl get events -A"):
+        for each in examples(cluster, image):
+            stages.say(f"{each['kind']} {each['metadata']['name']}")
+            cluster.kubectl.apply([each])
+    look = f"kubectl describe vm {_VM}; {logs}/operator.log; {logs}/node-*-daemon.log"
+    with stages.stage(f"Wait until VM {_VM} is Running", look_at=look):
+        _wait_running(cluster, stages)
+    with stages.stage("The guest's serial console, until cloud-init says hello", look_at=look):
+        _follow_console(cluster, stages)
+    with stages.stage("What there is now, and what the guest wrote"):
+        stages.echo(cluster.kubectl.run("get", _KINDS, "-A"))
+        _read_back(cluster, stages)
+    stages.finish()
+    print(f'\nLook around:  eval "$(make -s env)"; kubectl get vm; rbd ls {POOL}')
+    print("Remove it:    make down")
+
+
+def examples(cluster: Cluster, image: GuestImage) -> Iterator[dict[str, Any]]:
+    """The objects of examples/ with this cluster's own values filled in."""
+    for path in sorted(_EXAMPLES.glob("*.yaml")):
+        for each in yaml.safe_load_all(path.read_text()):
+            if each["kind"] == "Zone":
+                each["spec"]["storageCIDRs"] = [cluster.network.cidr]
+                for pool in each["spec"]["pools"]:
+                    pool["ceph"] |= {
+                        "fsid": cluster.ceph.fsid,
+                        "monitors": cluster.ceph.monitors,
+                    }
+            if each["kind"] == "Image":
+                each["spec"]["source"] = {
+                    "url": cluster.image_server.serve(image),
+                    "sha256": image.sha256,
+                    "format": image.format,
+                }
+            yield each
+
+
+def _wait_running(cluster: Cluster, stages: Stages, *, timeout: float = 600.0) -> None:
+    """Wait for power Running and tell each change of what the conditions say."""
+    deadline = time.monotonic() + timeout
+    told = ""
+    while True:
+        status = _status(cluster, "vm", _VM)
+        words = _words(status)
+        image = _image_progress(cluster)
+        if (now := f"{words}{image}") != told:
+            stages.say(now)
+            told = now
+        if status.get("power") == "Running":
+            return
+        if time.monotonic() > deadline:
+            raise NotReadyError(f"VM {_VM}", f"not Running after {timeout:.0f} s: {words}")
+        time.sleep(0.5)
+
+
+def _words(status: Mapping[str, Any]) -> str:
+    """The first thing that is not as it should be, or that all is well."""
+    for condition in status.get("conditions", []):
+        if condition["status"] != "True":
+            return f"{condition['type']}: {condition['reason']}: {condition['message']}"
+    node = status.get("assignment", {}).get("nodeName")
+    return f"{status.get('power', 'not started')} on {node}" if node else "no host yet"
+
+
+def _image_progress(cluster: Cluster) -> str:
+    pools = _status(cluster, "images.nopal.dev", "debian-12").get("pools", [])
+    percent = [pool["progressPercent"] for pool in pools if "progressPercent" in pool]
+    ready = all(pool.get("state") == "Ready" for pool in pools)
+    return "" if ready or not percent else f" (image fetched: {percent[0]} %)"
+
+
+def _follow_console(cluster: Cluster, stages: Stages, *, timeout: float = 600.0) -> None:
+    """Show the console's lines until the guest's line; at once if it is there from before."""
+    vm = cluster.kubectl.get("vm", _VM)
+    host = cluster.hosts[vm["status"]["assignment"]["nodeName"]]
+    deadline = time.monotonic() + timeout
+    seen = 0
+    while time.monotonic() < deadline:
+        log = host.console_log(vm["metadata"]["uid"])
+        if log is not None and log.exists():
+            complete, _, _rest = log.read_text(errors="replace").rpartition("\n")
+            lines = complete.splitlines()
+            for line in lines[seen:]:
+                stages.echo(line.rstrip())
+                if line.strip() == _LINE:
+                    return
+            seen = len(lines)
+        time.sleep(0.5)
+    raise NotReadyError(f"VM {_VM}", f"no {_LINE!r} on its console after {timeout:.0f} s", log)
+
+
+def _read_back(cluster: Cluster, stages: Stages) -> None:
+    location = _status(cluster, "disks.nopal.dev", _DATA)["location"]
+    spec = f"{location['pool']}/{location['image']}"
+    stages.say(f"the first bytes of {spec}, read by client.admin:")
+    found = cluster.ceph.read(location["image"], 0, 512, pool=location["pool"])
+    text = found.split(b"\0")[0].decode(errors="replace")
+    stages.echo(text)
+    if text.strip() != _LINE:
+        raise DevError(f"{spec} begins with {found[:64]!r}, not with {_LINE!r}")
+
+
+def _status(cluster: Cluster, kind: str, name: str) -> dict[str, Any]:
+    found = cluster.kubectl.get(kind, name)
+    return dict(found.get("status") or {}) if found else {}
