@@ -261,7 +261,9 @@ def selected_namespace(field_selector: str) -> str:
     The list then goes to that namespace, so that a Role there is enough to read it.
     """
     terms = (term.partition("=") for term in field_selector.split(","))
-    return next((value.lstrip("=") for field, _, value in terms if field == "metadata.namespace"), "")
+    return next(
+        (value.lstrip("=") for field, _, value in terms if field == "metadata.namespace"), ""
+    )
 
 
 def path(kind: Kind, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
