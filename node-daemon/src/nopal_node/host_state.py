@@ -21,7 +21,7 @@ from .threads import Threads
 
 @dataclass(slots=True)
 class Registration:
-    """Which cluster, and which Host object in it, this daemon belongs to. Empty until it is known."""
+    """Which cluster, and which Host object in it, this daemon belongs to; empty until known."""
 
     cluster_uid: str = ""
     """UID of the kube-system namespace."""

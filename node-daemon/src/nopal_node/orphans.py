@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domains that no VirtualMachine wants any more: found, judged, removed or held."""
 
+from nopal_runtime.logs import logger
+
 from nopal_api.kinds import HOST, NAMESPACE, VIRTUAL_MACHINE
 from nopal_api.names import seed_image
 from nopal_runtime.errors import NopalError
 from nopal_runtime.kube.api import Key
-from nopal_runtime.logs import logger
 
 from .host_state import HostState
 from .reconcile.orphans import OrphanView, Verdict, judge

@@ -4,7 +4,7 @@
 import asyncio
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nopal_api.kinds import SECRET
 from nopal_api.names import ceph_user
@@ -13,20 +13,8 @@ from nopal_api.zone import CephPool, Zone
 from nopal_runtime.errors import NotFoundError, TerminalError, TransientError
 from nopal_runtime.kube.api import KubeApi
 
-from .storage.base import StoragePool
+from .storage.base import PoolAccess, StoragePool
 from .threads import Threads
-
-
-@dataclass(frozen=True, slots=True)
-class PoolAccess:
-    """What a client of this host needs to reach a pool."""
-
-    fsid: str
-    monitors: tuple[str, ...]
-    pool: str
-    namespace: str
-    user: str
-    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +43,11 @@ class Pools:
         self._connected: dict[tuple[str, str, str], Connected] = {}
         self._lock = asyncio.Lock()
 
-    def use_zone(self, name: str, zone: Zone | None) -> None:
-        """Take the zone's pools as they are now."""
+    def use_zone(self, name: str, zone: Zone | None) -> bool:
+        """Take the zone's pools as they are now; tell whether they are others than before."""
+        before = self._zone.spec.pools if self._zone else ()
         self._zone_name, self._zone = name, zone
+        return (zone.spec.pools if zone else ()) != before
 
     @property
     def zone_name(self) -> str:

@@ -1,40 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the node daemon, read from NOPAL_* environment variables."""
+"""Settings of the node daemon, read from its environment."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from nopal_runtime.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings; times are seconds."""
+    """All settings; times are seconds. KUBECONFIG is read besides; without it the pod's account."""
 
-    node_name: str = field(metadata={"env": "NOPAL_NODE_NAME"})
+    node_name: str = setting("NOPAL_NODE_NAME")
     """Name of this Kubernetes node."""
-    kubeconfig: str = field(default="", metadata={"env": "KUBECONFIG"})
-    """Empty: the pod's service account."""
-    libvirt_uri: str = field(default="qemu:///system", metadata={"env": "NOPAL_LIBVIRT_URI"})
+    libvirt_uri: str = setting("NOPAL_LIBVIRT_URI", "qemu:///system")
     """The host's libvirt."""
-    acceleration: str = field(default="Auto", metadata={"env": "NOPAL_ACCELERATION"})
+    acceleration: str = setting("NOPAL_ACCELERATION", "Auto")
     """Auto probes KVM; KVM and Emulation do without the probe."""
-    lease_renew_seconds: float = field(default=5.0, metadata={"env": "NOPAL_LEASE_RENEW_SECONDS"})
-    lease_seconds: float = field(default=15.0, metadata={"env": "NOPAL_LEASE_SECONDS"})
+    lease_renew_seconds: float = setting("NOPAL_LEASE_RENEW_SECONDS", 5.0, minimum=0.1)
+    """How often this host's Lease is renewed."""
+    lease_seconds: float = setting("NOPAL_LEASE_SECONDS", 15.0, minimum=0.5)
     """No guest is started without a Lease that was renewed within this time."""
-    resync_seconds: float = field(default=300.0, metadata={"env": "NOPAL_RESYNC_SECONDS"})
+    resync_seconds: float = setting("NOPAL_RESYNC_SECONDS", 300.0, minimum=1)
     """How often everything is listed again."""
-    poll_seconds: float = field(default=30.0, metadata={"env": "NOPAL_POLL_SECONDS"})
+    poll_seconds: float = setting("NOPAL_POLL_SECONDS", 30.0, minimum=0.5)
     """How often the host itself is looked at: domains, bridges, preflight."""
-    restart_backoff_seconds: float = field(
-        default=10.0, metadata={"env": "NOPAL_RESTART_BACKOFF_SECONDS"}
-    )
+    restart_backoff_seconds: float = setting("NOPAL_RESTART_BACKOFF_SECONDS", 10.0, minimum=0)
     """Pause before the second restart in a row of a guest; doubles up to 300."""
-    orphan_wait_seconds: float = field(default=60.0, metadata={"env": "NOPAL_ORPHAN_WAIT_SECONDS"})
+    orphan_wait_seconds: float = setting("NOPAL_ORPHAN_WAIT_SECONDS", 60.0, minimum=1)
     """Time between the two reads that must both miss a VM before its domain is removed."""
-    retry_limit_seconds: float = field(default=60.0, metadata={"env": "NOPAL_RETRY_LIMIT_SECONDS"})
+    retry_limit_seconds: float = setting("NOPAL_RETRY_LIMIT_SECONDS", 60.0, minimum=1)
     """The longest pause between two tries of what failed."""
-    trash_delay_seconds: float = field(
-        default=86400.0, metadata={"env": "NOPAL_TRASH_DELAY_SECONDS"}
-    )
+    trash_delay_seconds: float = setting("NOPAL_TRASH_DELAY_SECONDS", 86400.0, minimum=0)
     """How long a deleted disk stays in the RBD trash."""
-    health_port: int = field(default=0, metadata={"env": "NOPAL_HEALTH_PORT"})
+    health_port: int = setting("NOPAL_HEALTH_PORT", 0)
     """Port of /healthz and /metrics; 0 serves none."""
-    log_level: str = field(default="INFO", metadata={"env": "NOPAL_LOG_LEVEL"})
+    log_level: str = setting("NOPAL_LOG_LEVEL", "INFO")
+    """DEBUG, INFO, WARNING or ERROR."""

@@ -37,6 +37,8 @@ class PoolSeen:
     """Why it does not work here; None if it does."""
     addresses: tuple[str, ...] = ()
     """This host's client addresses there, without port and nonce; empty if it was not reached."""
+    version: str = ""
+    """Version of the client libraries; empty if it is not known."""
     osd_hosts: int | None = None
     """How many hosts carry the cluster's OSDs; None if nobody told."""
 

@@ -3,7 +3,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAccess:
+    """What a client of this host needs to reach a pool."""
+
+    fsid: str
+    monitors: tuple[str, ...]
+    pool: str
+    namespace: str
+    user: str
+    """The cephx user without the leading client."""
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,10 @@ class StoragePool(ABC):
         """
 
     @abstractmethod
+    def version(self) -> str:
+        """Return the version of the client libraries, for example 16.2.15."""
+
+    @abstractmethod
     def addresses(self) -> tuple[str, ...]:
         """Return the addresses that this client has in the storage cluster, without port and nonce."""
 
@@ -101,7 +118,8 @@ class StoragePool(ABC):
     def ensure_disk(self, disk: DiskImage) -> ImageInfo:
         """Create or clone the image unless it exists; finish a half-made one of the same owner.
 
-        Raises ConflictError (reason ImageConflict) if it exists and belongs to another owner,
+        Half-made is what carries no owner but has the size and the parent asked for: the name
+        holds the owner's UID, so nobody else makes an image of that name. Raises ConflictError (reason ImageConflict) if it exists and belongs to another owner,
         has another parent, or is larger than asked for; NotFoundError (reason
         ParentNotFound) if the snapshot is absent.
         """
@@ -114,13 +132,18 @@ class StoragePool(ABC):
     def claim_epoch(self, image: str, *, owner_uid: str, epoch: int) -> None:
         """Write the epoch into the image's metadata.
 
-        Raises ConflictError (reason OwnershipUnclear) if a higher epoch is there, or another owner.
+        Raises ConflictError (reason OwnershipUnclear) if a higher epoch is there, or another owner;
+        NotFoundError (ImageNotFound) if the image is absent.
         """
 
     @abstractmethod
     def break_dead_locks(self, image: str, *, own_addresses: Sequence[str]) -> None:
-        """Remove an exclusive lock whose holder is a dead client of this very host, without waiting
-        for Ceph to time it out; a live or a foreign holder is left alone."""  # noqa: D205
+        """Remove an exclusive lock whose holder is a dead client of this very host.
+
+        Else Ceph waits 30 s for it. A foreign holder and one that still answers are left alone.
+        The holder is blocklisted for years before its lock is broken. Call it only when no domain
+        with this disk exists on this host: a guest's QEMU that hangs looks dead.
+        """
 
     @abstractmethod
     def delete(self, image: str, *, owner_uid: str) -> None:
@@ -132,7 +155,10 @@ class StoragePool(ABC):
 
     @abstractmethod
     def write_seed(self, image: str, *, owner_uid: str, content: bytes) -> None:
-        """Make the image hold exactly this content (a few MiB at most), unless it does already."""
+        """Make the image hold exactly this content (a few MiB at most), unless it does already.
+
+        Raises ConflictError (ImageConflict) if it belongs to another owner.
+        """
 
     @abstractmethod
     def remove_seed(self, image: str, *, owner_uid: str) -> None:
@@ -153,6 +179,13 @@ class StoragePool(ABC):
 
         Disks that were cloned from it keep working (clone v2): then it waits in the trash, and what
         is left is removed when the last of them is.
+        """
+
+    @abstractmethod
+    def empty_trash(self) -> int:
+        """Remove for good what of ours has been in the trash for its time; return how many.
+
+        Any host may call it at any time; what clones still need stays.
         """
 
     @abstractmethod
