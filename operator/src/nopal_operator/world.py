@@ -71,6 +71,8 @@ class Change:
 
     before: Facts | None
     after: Facts | None
+    is_news: bool = True
+    """The object's version is another one than before."""
 
 
 class _Index(Generic[T]):
@@ -108,6 +110,7 @@ class World:
         self.reservations = Reservations()
         self._vms: dict[Key, VmFacts] = {}
         self._disks: dict[Key, DiskFacts] = {}
+        self._versions: dict[Key, str] = {}
         self._load: defaultdict[str, Room] = defaultdict(Room)
         self._by: _Index[Key] = _Index()
 
@@ -215,18 +218,28 @@ class World:
         """Return the disks that are claimed for a virtual machine on that node."""
         return tuple(self._disks[key] for key in self._sorted("claim-node", node))
 
+    def idle(self, zone: str) -> tuple[Key, ...]:
+        """Return the disks of a zone that neither a virtual machine nor an executor has."""
+        return self._sorted("idle", zone)
+
     # How it comes to know.
 
     def changed(self, key: Key, *, now: float = 0.0) -> Change:
         """Take in the newest version of the object; return what others saw of it before and now."""
+        record = self._cache.get(key)
+        version = None if record is None else record.resource_version
+        if version is not None and version == self._versions.get(key):
+            facts = self._vms.get(key) or self._disks.get(key)
+            return Change(facts, facts, is_news=False)
+        _put(self._versions, key, version)
         if key.kind == VIRTUAL_MACHINE.kind:
             vm = self.vm(key)
-            facts = None if vm is None else vm_facts(vm.record, vm.model)
-            change = Change(self._vms.get(key), facts)
+            about_vm = None if vm is None else vm_facts(vm.record, vm.model)
+            change = Change(self._vms.get(key), about_vm)
             self._replace(key, change, now)
-            _put(self._vms, key, facts)
-            if facts is not None:
-                self.reservations.seen(facts.uid, facts.epoch)
+            _put(self._vms, key, about_vm)
+            if about_vm is not None:
+                self.reservations.seen(about_vm.uid, about_vm.epoch)
             return change
         if key.kind == DISK.kind:
             disk = self.disk(key)
@@ -286,3 +299,5 @@ def _entries(facts: Facts) -> Iterator[tuple[str, object]]:
         yield "executor", facts.executor
     if facts.image:
         yield "image", facts.image
+    if not facts.claim_uid and not facts.executor:
+        yield "idle", facts.zone

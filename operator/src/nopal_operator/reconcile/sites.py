@@ -28,7 +28,8 @@ def usable_zone(world: World, name: str, namespace: str) -> Known[Zone]:
     """Return the zone.
 
     Raises:
-        UnmetError: there is none (ZoneNotFound), or the namespace may not use it (NamespaceNotAllowed).
+        UnmetError: there is none (ZoneNotFound), or the namespace may not use it
+            (NamespaceNotAllowed).
     """
     zone = world.zone(name)
     if zone is None:

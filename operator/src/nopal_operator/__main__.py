@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m nopal_operator`: one of the operators; it acts once it leads."""
+
+import asyncio
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from nopal_runtime.health import HealthServer
+
+from nopal_operator.app import Operator
+from nopal_operator.settings import Settings
+from nopal_runtime import logs, settings
+from nopal_runtime.kube.client import KubeClient
+from nopal_runtime.kube.credentials import load_credentials
+from nopal_runtime.kube.guard import GuardedKube
+from nopal_runtime.kube.lease import Elector
+from nopal_runtime.kube.watch import Watch
+
+_LEASE_NAME = "nopal-operator"
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT, or until the right to lead is lost."""
+    config = settings.read(Settings, os.environ)
+    logs.configure(config.log_level)
+    asyncio.run(_run(config))
+
+
+async def _run(config: Settings) -> None:
+    credentials = load_credentials()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with KubeClient(credentials) as kube:
+        elector = Elector(
+            kube,
+            identity=f"{config.identity or socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+            on_lost=_end_at_once,
+            namespace=config.namespace,
+            name=_LEASE_NAME,
+            lease_seconds=config.leader_lease_seconds,
+            renew_seconds=config.leader_lease_seconds * 2 / 15,
+            deadline_seconds=config.leader_lease_seconds * 2 / 3,
+        )
+        operator = Operator(
+            settings=config,
+            kube=GuardedKube(kube, elector.leading),
+            make_watch=partial(Watch, credentials=credentials),
+        )
+        async with HealthServer(config.health_port, operator.checks()):
+            if await _unless(stop, elector.acquire()):
+                await _unless(stop, _lead(elector, operator))
+                await elector.release()
+
+
+async def _lead(elector: Elector, operator: Operator) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(elector.keep(), name="elector")
+        group.create_task(operator.run(), name="operator")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Work until it is done, or until the stop; tell whether it was done."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        working.result()  # raises what ended it
+        return True
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return False
+
+
+def _end_at_once() -> None:
+    """End the process without any farewell: another operator may lead already."""
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
