@@ -30,6 +30,8 @@ _COPIED = (
     "maxProperties",
 )
 _EXTRAS = "x-nopal"
+DEFAULT = " Default: "
+"""Stands in a description before the default."""
 _CEL_RESERVED = frozenset(
     {"const", "for", "function", "if", "import", "namespace", "package", "var"}
 )
@@ -173,7 +175,7 @@ def _description(flat: Schema, default: object) -> str:
     lines = [" ".join(paragraph.split()) for paragraph in paragraphs]
     if default is not None and not isinstance(default, dict | list):
         # kubectl explain shows no defaults by itself.
-        lines[0] = f"{lines[0]} Default: {default}."
+        lines[0] = f"{lines[0]}{DEFAULT}{default}."
     return "\n\n".join(filter(None, lines))
 
 

@@ -264,7 +264,7 @@ class VirtualMachineStatus(ApiModel):
     restart_count: Annotated[int, Field(ge=0, le=2**31)] | None = None
     """How often the host started it again by itself at this epoch."""
     last_exit: LastExit | None = None
-    """How the guest last went down by itself."""
+    """How the guest last went down."""
     conditions: Conditions = ()
     """Scheduled, DisksReady, Ready."""
 
