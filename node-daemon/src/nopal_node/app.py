@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon of one host, put together: watch -> cache -> queue -> reconciler -> host and status."""
+"""The daemon of one host: watch -> cache -> queue -> reconciler -> host and status."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, Protocol
 
-from nopal_runtime.logs import logger
+import structlog
 
 from nopal_api.disk import Disk
 from nopal_api.kinds import DISK, HOST, IMAGE, NETWORK, VIRTUAL_MACHINE, ZONE, Kind
 from nopal_runtime.errors import NopalError
 from nopal_runtime.kube.api import Key, KubeApi
 from nopal_runtime.kube.cache import ObjectCache
-from nopal_runtime.kube.lease import Heartbeat
+from nopal_runtime.kube.lease import Heartbeat, boot_clock
 from nopal_runtime.kube.queue import WorkQueue
 from nopal_runtime.kube.status import StatusWriter
 from nopal_runtime.kube.sync import Sync
@@ -33,7 +33,7 @@ KINDS = (VIRTUAL_MACHINE, DISK, IMAGE, NETWORK, ZONE, HOST)
 WORKERS = 8
 """Objects worked on at the same time; most of the work is waiting for libvirt and Ceph."""
 
-log = logger("nopal.node")
+log = structlog.get_structlog.get_logger("nopal.node")
 
 
 class RunsForEver(Protocol):
@@ -73,6 +73,7 @@ class NodeDaemon:
         facts: ReadFacts,
         wall: Callable[[], str],
         threads: Threads,
+        lease_clock: Callable[[], float] = boot_clock,
     ) -> None:
         loop = asyncio.get_running_loop()
         node = settings.node_name
@@ -107,6 +108,7 @@ class NodeDaemon:
             node,
             renew_seconds=settings.lease_renew_seconds,
             lease_seconds=settings.lease_seconds,
+            clock=lease_clock,
         )
         self.state = HostState(
             settings=settings,
@@ -145,12 +147,24 @@ class NodeDaemon:
                 # Nothing is planned before every kind was listed: absent from the cache means
                 # nothing until then.
                 await self.sync.ready()
+                await self._first_look()
                 group.create_task(self.queue.run(WORKERS, self._reconcile), name="queue")
                 group.create_task(self._poll(), name="poll")
         finally:
             await self._images.close()
             await self.state.pools.close()
         raise AssertionError("the daemon's tasks never end")
+
+    async def _first_look(self) -> None:
+        """Learn which Host this is and which pools it has: without them all would seem unwell."""
+        while True:
+            try:
+                await self._hosts.reconcile(self._host_key)
+            except NopalError as error:
+                log.warning("host not registered", why=str(error))
+            if self.state.registered.host_uid:
+                return  # at worst its status could not be told
+            await asyncio.sleep(1.0)
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
         """Return the health checks: each says what is wrong, or None."""

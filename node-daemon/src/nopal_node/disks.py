@@ -3,7 +3,7 @@
 
 from nopal_api.disk import Disk
 from nopal_api.kinds import DISK, VIRTUAL_MACHINE
-from nopal_api.names import MANAGER_NODE
+from nopal_api.names import MANAGER_NODE, seed_image
 from nopal_api.quantity import whole_mib
 from nopal_runtime.errors import NopalError, TransientError
 from nopal_runtime.kube.api import Key
@@ -116,7 +116,9 @@ class Disks:
         if claim is None or location is None:
             return
         state = self._state
-        domain = await state.threads.run(state.hypervisor.domain, claim.vm_uid)
+        async with state.vm_locks[claim.vm_uid]:
+            # Whoever was starting it is done; whoever starts it from now on reads that it is gone.
+            domain = await state.threads.run(state.hypervisor.domain, claim.vm_uid)
         if domain is not None:
             raise TransientError(
                 "VirtualMachineGone",
@@ -131,3 +133,7 @@ class Disks:
                 f"VirtualMachine {claim.vm_name} is gone but {watchers[0].client} at"
                 f" {watchers[0].address} still has the image open",
             )
+        # A crash may have kept the orphan rule, or a start, from tidying up behind itself.
+        await state.threads.run(state.hypervisor.forget, claim.vm_uid)
+        seed = seed_image(claim.vm_uid)
+        await state.threads.run(pool.remove_seed, seed, owner_uid=claim.vm_uid)

@@ -17,6 +17,7 @@ from nopal_api.virtualmachine import (
 )
 from nopal_runtime.errors import ConflictError, NotFoundError, TerminalError, TransientError
 from nopal_runtime.kube.api import Key
+from nopal_runtime.kube.cache import Record
 
 from .host_state import HostState
 from .hypervisor.base import BridgeInterface, DomainSpec, Ownership, RbdDisk
@@ -145,6 +146,14 @@ class GuestSteps:
                 f"Disk {disk.disk_name} that was claimed is gone: the data of its image"
                 f" {disk.location.image} is not touched",
             )
+        if not self._is_claimed(record):
+            record = await self.state.read(DISK, namespace=namespace, name=disk.disk_name)
+            if record is None or not self._is_claimed(record):
+                raise TransientError(
+                    "DiskNotClaimed",
+                    f"Disk {disk.disk_name} is not claimed by this VirtualMachine at epoch"
+                    f" {self._assignment.epoch}: see status.claim of the Disk",
+                )
         made = record.model(Disk).status.size is not None
         image = DiskImage(
             image=disk.location.image,
@@ -154,6 +163,11 @@ class GuestSteps:
             parent=image_parent(disk.parent),
         )
         await ensure_image(self.state, await self.state.pools.at(disk.location), image, made=made)
+
+    def _is_claimed(self, disk: Record) -> bool:
+        claim = disk.model(Disk).status.claim
+        own = (self.view.uid, self._assignment.node_name, self._assignment.epoch)
+        return claim is not None and (claim.vm_uid, claim.node_name, claim.epoch) == own
 
     async def _refuse_watchers(self, disk: AssignedDisk, *, own_host_is_dead: bool) -> None:
         pool = (await self.state.pools.at(disk.location)).storage

@@ -55,6 +55,10 @@ class HostState:
         default_factory=lambda: defaultdict(asyncio.Lock)
     )
     """One for each RBD image that is being made."""
+    vm_locks: defaultdict[str, asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
+    """One for each VM UID: held while its guest is started or stopped."""
 
     async def read(self, kind: Kind, *, namespace: str, name: str) -> Record | None:
         """Read the object freshly; None if it is known not to exist."""

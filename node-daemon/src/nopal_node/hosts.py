@@ -8,6 +8,7 @@ from nopal_api.host import Host, HostNetwork, HostStatus
 from nopal_api.kinds import DISK, HOST, IMAGE, NAMESPACE, NETWORK, NODE, VIRTUAL_MACHINE, ZONE
 from nopal_api.names import MANAGER_NODE
 from nopal_api.network import Network
+from nopal_api.virtualmachine import VirtualMachine
 from nopal_api.zone import Zone
 from nopal_runtime.errors import ConflictError, NopalError, TransientError
 from nopal_runtime.kube.api import Key
@@ -128,12 +129,22 @@ class Hosts:
             return PoolSeen(name=name, error=error)
         return PoolSeen(name=name, addresses=addresses, version=connected.storage.version())
 
+    def _networks_in_use(self) -> frozenset[str]:
+        """Return the networks that a VM of this host may need at any moment, by name."""
+        found: set[str] = set()
+        for record in self._state.cache.all(VIRTUAL_MACHINE):
+            status = record.model(VirtualMachine).status
+            assignment = status.assignment
+            if assignment is not None and (status.released_epoch or 0) < assignment.epoch:
+                found.update(i.network for i in assignment.interfaces)
+        return frozenset(found)
+
     async def _networks(self, zone: str | None) -> list[HostNetwork]:
         """Make and remove bridges; return the networks as they are here."""
         state = self._state
         views = [_network_view(record) for record in state.cache.all(NETWORK)]
         owned = await state.threads.run(state.network.owned_bridges)
-        made = plan_bridges(views, zone=zone, owned=owned)
+        made = plan_bridges(views, zone=zone, owned=owned, in_use=self._networks_in_use())
         networks = [await self._ensure(view, spec) for view, spec in made.ensure]
         deleting = {view.uid: view for view in views if view.deleting}
         for bridge in made.remove:

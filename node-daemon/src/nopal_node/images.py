@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nopal_api.image import Image, ImagePool
 from nopal_api.kinds import IMAGE
 from nopal_api.names import image_manager
-from nopal_runtime.errors import ConflictError, NopalError, TransientError
+from nopal_runtime.errors import ConflictError, NopalError, TerminalError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import Record
 
@@ -17,6 +17,9 @@ from .storage.base import Import, Imported
 
 PROGRESS_STEP_PERCENT = 10
 """Progress is told in steps of this size: at most ten writes for an image."""
+RETRY_SECONDS = 5.0
+"""Pause after the first download that failed; doubles up to the limit below."""
+RETRY_LIMIT_SECONDS = 300.0
 Job = tuple[str, str, str, int]
 """UID of the Image, zone, pool, executor's epoch."""
 MAX_FETCHES = 2
@@ -30,11 +33,13 @@ class Images:
         self._state = state
         self._slots = asyncio.Semaphore(MAX_FETCHES)
         self._running: dict[Job, asyncio.Task[Imported]] = {}
+        self._failures: dict[Job, tuple[int, float]] = {}
+        """How often in a row a job failed, and when it may be tried again."""
 
     async def reconcile(self, key: Key) -> float | None:
-        """Start, follow or end the jobs of one Image.
+        """Start, follow or end the jobs of one Image; return when one is to be tried again.
 
-        Raises the NopalError of a job that is worth another try, after the status tells it.
+        Raises the NopalError of a deletion that failed, after the status tells it.
         """
         record = self._state.cache.get(key)
         if record is None:
@@ -48,28 +53,33 @@ class Images:
             node_name=self._state.settings.node_name,
         )
         wanted = set()
+        waits = []
         for item in works:
             if item.work is ImageWork.FETCH:
                 job = self._job(record, item.pool)
                 wanted.add(job)
-                problem = await self._follow(record, image, item.pool, job) or problem
+                waits.append(await self._follow(record, image, item.pool, job))
             elif item.work is ImageWork.DELETE:
                 await self._cancel(lambda uid: uid == record.uid)
                 problem = await self._delete(record, item.pool) or problem
         await self._cancel(lambda uid: uid == record.uid, keep=frozenset(wanted))
-        if isinstance(problem, TransientError):
+        if problem is not None:
             raise problem
-        return None
+        return min((w for w in waits if w is not None), default=None)
 
     def _job(self, record: Record, pool: ImagePool) -> Job:
         return (record.uid, pool.zone, pool.pool, pool.executor.epoch if pool.executor else 0)
 
     async def _follow(
         self, record: Record, image: Image, pool: ImagePool, job: Job
-    ) -> NopalError | None:
-        """Start the job, or tell how it ended."""
+    ) -> float | None:
+        """Start the job, or tell how it ended; return the seconds until it may be tried again."""
         task = self._running.get(job)
         if task is None:
+            # Not by the queue: what the status tells is an event that leads back here at once.
+            left = self._failures.get(job, (0, 0.0))[1] - self._state.clock()
+            if left > 0:
+                return left
             task = asyncio.create_task(self._fetch(record.key, record.uid, image, pool))
             self._running[job] = task
             task.add_done_callback(lambda _: self._state.mark(record.key, 0.0))
@@ -78,16 +88,24 @@ class Images:
             return None
         if not task.done():
             return None
-        del self._running[job]
-        try:
-            done = task.result()
-        except NopalError as error:
-            await self._write(record, pool_status(pool, problem=error), pool)
-            return error
-        except asyncio.CancelledError:
+        if task.cancelled():
+            del self._running[job]
             return None
-        await self._write(record, pool_status(pool, done=done), pool)
-        return None
+        problem = task.exception()
+        if problem is not None and not isinstance(problem, NopalError):
+            del self._running[job]
+            raise problem
+        status = pool_status(pool, problem=problem) if problem else None
+        await self._write(record, status or pool_status(pool, done=task.result()), pool)
+        # Only now: an end that could not be told is told at the next try.
+        del self._running[job]
+        if problem is None or isinstance(problem, TerminalError):
+            self._failures.pop(job, None)
+            return None
+        count = self._failures.get(job, (0, 0.0))[0]
+        pause = min(RETRY_SECONDS * 2.0 ** min(count, 30), RETRY_LIMIT_SECONDS)
+        self._failures[job] = (count + 1, self._state.clock() + pause)
+        return pause
 
     async def _fetch(self, key: Key, uid: str, image: Image, pool: ImagePool) -> Imported:
         location, executor, source = pool.location, pool.executor, image.spec.source
@@ -143,7 +161,12 @@ class Images:
         return None
 
     async def _write(self, record: Record, status: dict[str, object], pool: ImagePool) -> None:
+        """Tell it, unless another executor has the word by now."""
         current = self._state.cache.get(record.key) or record
+        entries = current.model(Image).status.pools
+        now = next((p for p in entries if (p.zone, p.pool) == (pool.zone, pool.pool)), None)
+        if current.uid != record.uid or now is None or now.executor != pool.executor:
+            return
         manager = image_manager(pool.zone, pool.pool)
         await self._state.writer.write(current, manager=manager, status=status)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domains that no VirtualMachine wants any more: found, judged, removed or held."""
 
-from nopal_runtime.logs import logger
+import structlog
 
 from nopal_api.kinds import HOST, NAMESPACE, VIRTUAL_MACHINE
 from nopal_api.names import seed_image
@@ -11,7 +11,7 @@ from nopal_runtime.kube.api import Key
 from .host_state import HostState
 from .reconcile.orphans import OrphanView, Verdict, judge
 
-log = logger(__name__)
+log = structlog.get_logger("nopal.orphans")
 
 
 class Orphans:

@@ -13,7 +13,7 @@ from .host_state import HostState
 from .hypervisor.base import Domain, Exit
 from .reconcile import steps as do
 from .reconcile.memory import VmMemory
-from .reconcile.virtual_machine import Plan, Seen, VmView, exit_of, plan
+from .reconcile.virtual_machine import STOPPING, UNKNOWN, Plan, Seen, VmView, exit_of, plan
 from .reconcile.vm_status import vm_status
 
 MAX_ROUNDS = 10
@@ -55,6 +55,7 @@ class VirtualMachines:
             record = await state.read(VIRTUAL_MACHINE, namespace=key.namespace, name=key.name)
             state.cache.forget_left(key)
             if record is None:
+                self._forget_gone()
                 return None  # a domain that is left over is the orphan rule's
         for _ in range(MAX_ROUNDS):
             try:
@@ -70,24 +71,31 @@ class VirtualMachines:
                 record = fresh
         raise TransientError("NotSettling", f"{key} did not settle in {MAX_ROUNDS} rounds")
 
+    def _forget_gone(self) -> None:
+        find = self._state.cache.find_uid
+        for uid in [u for u in self._memory if find(VIRTUAL_MACHINE, u) is None]:
+            del self._memory[uid]
+
     async def _round(self, record: Record) -> float | None:
         view = view_of(record)
         seen = await self._look(record, view)
         made = plan(view, seen)
         problem: NopalError | None = None
         steps = GuestSteps(self._state, view)
-        for step in made.steps:
-            try:
-                await steps.run(step)
-            except ConflictError as error:
-                if error.reason == "AssignmentChanged":
-                    raise
-                problem = error
-            except NopalError as error:
-                problem = error
-            if problem is not None:
-                break
-            self._note(view, step)
+        # Held so that nobody takes a guest that is about to start for absent.
+        async with self._state.vm_locks[view.uid]:
+            for step in made.steps:
+                try:
+                    await steps.run(step)
+                except ConflictError as error:
+                    if error.reason == "AssignmentChanged":
+                        raise
+                    problem = error
+                except NopalError as error:
+                    problem = error
+                if problem is not None:
+                    break
+                self._note(view, step)
         if problem is None and made.steps and made.wait == 0:
             raise _AgainError
         await self._tell(record, view, seen, made, problem)
@@ -121,7 +129,9 @@ class VirtualMachines:
 
         seen = with_memory(memory)
         wanted = view.spec.power_state == "Running" and not view.deleting
-        if assignment is not None and domain is None and wanted and memory.stop_asked is None:
+        if domain is not None and wanted:
+            memory = memory.is_wanted_running()
+        if assignment is not None and domain is None and wanted:
             reason = exit_of(view, seen)
             if reason is not None:
                 memory = memory.saw_exit(LastExit(reason=reason, time=time), now=now)
@@ -140,6 +150,8 @@ class VirtualMachines:
                 self._memory[view.uid] = memory.was_started(now=now)
             case do.ShutDownDomain():
                 self._memory[view.uid] = memory.was_asked_to_stop(now=now)
+            case do.ResumeDomain():
+                self._memory[view.uid] = memory.was_resumed(now=now)
             case _:
                 pass
 
@@ -155,13 +167,17 @@ class VirtualMachines:
             return
         if made.steps:
             seen = await self._look(record, view)
+            if made.phase == STOPPING and seen.domain is None:
+                raise _AgainError  # it went while we looked: that is all there is to tell
         status = vm_status(view, seen, made, problem=problem)
         if status is not None:
             await self._state.writer.write(record, manager=MANAGER_NODE, status=status)
 
     async def _tell_unknown(self, record: Record, view: VmView, error: NopalError) -> None:
         """Say that nothing is known of the guest; a short restart of libvirt is no news."""
-        now = self._state.clock()
+        now, assignment = self._state.clock(), view.status.assignment
+        if assignment is None or (view.status.released_epoch or 0) >= assignment.epoch:
+            return  # what was released is known not to run here
         if error.reason == "HypervisorUnreachable":
             if self._unreachable_since is None:
                 self._unreachable_since = now
@@ -171,12 +187,12 @@ class VirtualMachines:
             node_name=self._state.settings.node_name,
             domain=None,
             last_exit=None,
-            memory=self._memory.get(view.uid, VmMemory()),
+            memory=self._memory.get(view.uid, VmMemory()).at_epoch(assignment.epoch, view.status),
             now=now,
             time=self._state.wall(),
             backoff_base=0.0,
         )
-        status = vm_status(view, seen, Plan("Unknown"), problem=error)
+        status = vm_status(view, seen, Plan(UNKNOWN), problem=error)
         if status is not None:
             await self._state.writer.write(record, manager=MANAGER_NODE, status=status)
 

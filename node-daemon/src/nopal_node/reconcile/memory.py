@@ -19,6 +19,10 @@ class VmMemory:
     """The assignment's epoch that the rest is about."""
     stop_asked: float | None = None
     """When the guest was asked to shut down."""
+    stop_withdrawn: float | None = None
+    """When it was asked to shut down for a stop that was taken back while it still ran."""
+    resumed: float | None = None
+    """When it was last let go on after an I/O error."""
     started: float | None = None
     """When the guest was last started."""
     exited: float | None = None
@@ -53,16 +57,40 @@ class VmMemory:
         """Note that the guest was started, for the first time or again."""
         again = 1 if self.exited is not None else 0
         return replace(
-            self, started=now, exited=None, stop_asked=None, restarts=self.restarts + again
+            self,
+            started=now,
+            exited=None,
+            stop_asked=None,
+            stop_withdrawn=None,
+            resumed=None,
+            restarts=self.restarts + again,
         )
 
     def was_asked_to_stop(self, *, now: float) -> "VmMemory":
         """Note when the guest was first asked to shut down."""
         return self if self.stop_asked is not None else replace(self, stop_asked=now)
 
-    def backoff_left(self, *, base: float, now: float) -> float:
-        """Return the seconds until it may be started again: 0, then base, doubled up to 300 s."""
-        if self.exited is None or self.quick_exits <= 1:
+    def is_wanted_running(self) -> "VmMemory":
+        """Note that a guest that was asked to shut down is to run after all.
+
+        The next stop has its full grace period; that the guest goes down now is still our doing.
+        """
+        if self.stop_asked is None:
+            return self
+        return replace(self, stop_asked=None, stop_withdrawn=self.stop_asked)
+
+    def was_resumed(self, *, now: float) -> "VmMemory":
+        """Note that the guest was let go on after an I/O error."""
+        return replace(self, resumed=now)
+
+    def backoff(self, *, base: float) -> float:
+        """Return the seconds between an exit and the next start: 0, then base, doubled to 300 s."""
+        if self.quick_exits <= 1:
             return 0.0
-        delay = min(base * 2.0 ** min(self.quick_exits - 2, 30), BACKOFF_LIMIT_SECONDS)
-        return max(0.0, self.exited + delay - now)
+        return min(base * 2.0 ** min(self.quick_exits - 2, 30), BACKOFF_LIMIT_SECONDS)
+
+    def backoff_left(self, *, base: float, now: float) -> float:
+        """Return the seconds until the guest may be started again."""
+        if self.exited is None:
+            return 0.0
+        return max(0.0, self.exited + self.backoff(base=base) - now)

@@ -28,21 +28,27 @@ class BridgePlan:
 
 
 def plan_bridges(
-    networks: Iterable[NetworkView], *, zone: str | None, owned: Iterable[BridgeState]
+    networks: Iterable[NetworkView],
+    *,
+    zone: str | None,
+    owned: Iterable[BridgeState],
+    in_use: frozenset[str] = frozenset(),
 ) -> BridgePlan:
     """Return what to ensure and what to remove.
 
     A bridge of ours is removed only while its own Network is being deleted: a Network that is
-    merely missing frees nothing, since the daemon may talk to another or a restored cluster.
+    merely missing frees nothing, since the daemon may talk to another or a restored cluster. And
+    only when no VM of this host is assigned to it (`in_use`, by name): a guest that is down for a
+    moment is started again.
     """
     ensure = []
     going: set[str] = set()
     for view in sorted(networks, key=lambda n: n.name):
         bridge = view.spec.bridge
-        if bridge is None or view.spec.zone != zone:
+        if view.deleting and view.name not in in_use:
+            going.add(view.uid)  # also one of a zone that this host has left
             continue
-        if view.deleting:
-            going.add(view.uid)
+        if bridge is None or view.spec.zone != zone:
             continue
         managed = bridge.management == "Managed"
         spec = BridgeSpec(name=bridge.name, owner_uid=view.uid, managed=managed, mtu=bridge.mtu)

@@ -24,6 +24,10 @@ STOPPING_AFTER_SECONDS = 2.0
 """A shutdown that takes longer is worth a word in the status."""
 RESUME_SECONDS = 10.0
 """How often a guest that is paused on an I/O error may try again."""
+RESUMED_AFTER_SECONDS = 3.0
+"""A guest that runs so long after it was let go on does not hang on that error any more."""
+_HAS_RUN = frozenset({"Running", "Paused", "Stopping", "Stopped", "Crashed"})
+"""Words of status.power that a guest has only after it was started at that epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,9 @@ class Plan:
     """Whether the status has news to tell."""
 
 
-ELSEWHERE, RUNNING, STOPPING, EXITED, RELEASED, HELD, STARTING, SUPERSEDED = (
+ELSEWHERE, RUNNING, STOPPING, EXITED, RELEASED, HELD, STARTING, SUPERSEDED, UNKNOWN = (
     "Elsewhere", "Running", "Stopping", "Exited", "Released", "Held", "Starting", "Superseded",
+    "Unknown",
 )  # fmt: skip
 
 
@@ -80,21 +85,22 @@ def plan(view: VmView, seen: Seen) -> Plan:
     assignment, domain = view.status.assignment, seen.domain
     if assignment is None or assignment.node_name != seen.node_name:
         return _not_ours(assignment, domain)
-    if domain is not None and domain.ownership.epoch > assignment.epoch:
+    if domain is not None and domain.ownership.epoch > assignment.epoch and not view.deleting:
         return _held(domain, assignment)
     if domain is not None and domain.ownership.epoch < assignment.epoch:
-        return Plan(SUPERSEDED, (do.DestroyDomain(),), wait=0, report=False)
+        # Forgotten too, so that its end is not taken for an exit of the next guest.
+        return Plan(SUPERSEDED, (do.DestroyDomain(), do.ForgetDomain()), wait=0, report=False)
     released = (view.status.released_epoch or 0) >= assignment.epoch
     if released and domain is None:
         # A stop that was asked for after the guest had gone by itself is to be acknowledged.
         exit_reason = view.status.last_exit.reason if view.status.last_exit else None
         news = view.spec.power_state == "Stopped" and exit_reason != "Requested"
-        return Plan(RELEASED, report=news)
+        return Plan(RELEASED, report=news and not view.deleting)
     if released or view.deleting or view.spec.power_state != "Running":
         return _stop(view, seen)
     if domain is None:
         return _start(view, seen, assignment)
-    return _running(domain)
+    return _running(domain, seen)
 
 
 def _not_ours(assignment: Assignment | None, domain: Domain | None) -> Plan:
@@ -137,29 +143,38 @@ def _stop(view: VmView, seen: Seen) -> Plan:
     return Plan(STOPPING, (do.ShutDownDomain(),), wait=min(left, 5.0), report=news)
 
 
-def _running(domain: Domain) -> Plan:
+def _running(domain: Domain, seen: Seen) -> Plan:
+    resumed = seen.memory.resumed
+    since = float("inf") if resumed is None else seen.now - resumed
     if domain.state is DomainState.PAUSED and domain.io_error:
+        # Paced by the clock: letting it go on is itself an event, which leads back here at once.
+        due = since >= RESUME_SECONDS
         return Plan(
             RUNNING,
-            (do.ResumeDomain(),),
-            wait=RESUME_SECONDS,
+            (do.ResumeDomain(),) if due else (),
+            wait=RESUME_SECONDS if due else RESUME_SECONDS - since,
             reason="DiskError",
             message="the guest is paused because a disk refused a write: see that the pool has"
             " room and is healthy; it goes on by itself then",
         )
+    if since < RESUMED_AFTER_SECONDS:
+        return Plan(RUNNING, wait=RESUMED_AFTER_SECONDS - since, report=False)
     return Plan(RUNNING)
 
 
 def exit_of(view: VmView, seen: Seen) -> ExitReason | None:
-    """Tell how the guest went down at this epoch; None if it has not run at this epoch yet."""
-    status = view.status
+    """Tell how the guest went down by itself at this epoch.
+
+    None if it has not run at this epoch yet, or went because it was asked to.
+    """
+    status, memory = view.status, seen.memory
     assert status.assignment is not None  # noqa: S101 - callers have looked
-    ran = status.observed_epoch == status.assignment.epoch and status.power not in (None, "Unknown")
-    if seen.memory.exit is not None and seen.memory.exited is not None:
-        return seen.memory.exit.reason
-    if seen.memory.stop_asked is not None:
-        return None  # it went because we asked it to; it has since been wanted again
-    if seen.last_exit is None and not ran and seen.memory.started is None:
+    ran = status.observed_epoch == status.assignment.epoch and status.power in _HAS_RUN
+    if memory.exit is not None and memory.exited is not None:
+        return memory.exit.reason
+    if _was_asked_to_stop(view, seen) and seen.last_exit is not Exit.CRASHED:
+        return None  # and has since been wanted again
+    if seen.last_exit is None and not ran and memory.started is None:
         return None
     match seen.last_exit:
         case Exit.GUEST_SHUTDOWN:
@@ -170,8 +185,17 @@ def exit_of(view: VmView, seen: Seen) -> ExitReason | None:
             # Nobody watched. What the status said before counts, so that a restart of the daemon
             # between an exit and its restart does not change the reason.
             if status.power in ("Crashed", "Stopped") and status.last_exit is not None and ran:
-                return status.last_exit.reason
+                told = status.last_exit.reason
+                return None if told in ("Requested", "Deleted") else told
             return "Unknown"
+
+
+def _was_asked_to_stop(view: VmView, seen: Seen) -> bool:
+    memory = seen.memory
+    if memory.stop_asked is not None:
+        return True
+    grace = view.spec.shutdown.grace_period_seconds
+    return memory.stop_withdrawn is not None and seen.now - memory.stop_withdrawn <= grace
 
 
 def _start(view: VmView, seen: Seen, assignment: Assignment) -> Plan:
@@ -179,10 +203,12 @@ def _start(view: VmView, seen: Seen, assignment: Assignment) -> Plan:
     if reason is not None:
         policy = view.spec.restart_policy
         if policy == "Never" or (policy == "OnCrash" and reason == "GuestShutdown"):
-            return Plan(RELEASED, (do.ForgetDomain(), do.RemoveSeed()), reason=_words(reason))
+            return _leave_down(view, assignment, reason)
         left = seen.memory.backoff_left(base=seen.backoff_base, now=seen.now)
         if left > 0:
-            return Plan(EXITED, wait=left, reason=_words(reason))
+            pause = seen.memory.backoff(base=seen.backoff_base)
+            message = f"it is started again {pause:.0f} s after that"
+            return Plan(EXITED, wait=left, reason=_words(reason), message=message)
     again = reason is not None
     disks = assignment.disks
     steps: list[do.Step] = [do.ConfirmAssignment()]
@@ -196,6 +222,17 @@ def _start(view: VmView, seen: Seen, assignment: Assignment) -> Plan:
     steps += [do.ClaimEpoch(d) for d in disks]
     steps += [do.ConfirmAssignment(), do.StartDomain()]
     return Plan(STARTING, tuple(steps), wait=0)
+
+
+def _leave_down(view: VmView, assignment: Assignment, reason: ExitReason) -> Plan:
+    """Release the guest, its exit told first: forgetting it loses the hypervisor's word on that."""
+    status = view.status
+    told = status.last_exit.reason if status.last_exit is not None else None
+    here = status.observed_epoch == assignment.epoch and status.power in ("Stopped", "Crashed")
+    if not here or told != reason:
+        message = f"restartPolicy is {view.spec.restart_policy}, so it stays down"
+        return Plan(EXITED, wait=0, reason=_words(reason), message=message)
+    return Plan(RELEASED, (do.ForgetDomain(), do.RemoveSeed()), reason=_words(reason))
 
 
 def _words(reason: ExitReason) -> str:

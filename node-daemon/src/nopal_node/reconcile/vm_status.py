@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from nopal_api.conditions import Condition, ConditionStatus, condition
+from nopal_api.conditions import Condition, ConditionStatus, condition, find
 from nopal_api.virtualmachine import LastExit, Power
 from nopal_runtime.errors import NopalError
 
@@ -15,15 +15,16 @@ from .virtual_machine import (
     RUNNING,
     STARTING,
     STOPPING,
+    UNKNOWN,
     Plan,
     Seen,
     VmView,
 )
 
 DISK_REASONS = frozenset(
-    {"ImageConflict", "ParentNotFound", "StorageUnreachable", "PoolFull", "PoolNotFound",
-     "WrongCluster", "AccessDenied", "OwnershipUnclear", "ForeignWatcher", "SecretNotFound",
-     "CephSecretForbidden"}
+    {"AccessDenied", "CephSecretForbidden", "DataLost", "DiskNotClaimed", "DiskNotFound",
+     "ForeignWatcher", "ImageConflict", "OwnershipUnclear", "ParentNotFound", "PoolFull",
+     "PoolNotFound", "SecretNotFound", "StorageUnreachable", "WrongCluster"}
 )  # fmt: skip
 """Reasons that are about a disk: DisksReady shows them."""
 
@@ -47,7 +48,7 @@ def vm_status(
     released = view.status.released_epoch or 0
     if made.phase == RELEASED and problem is None:
         released = assignment.epoch
-    last_exit = _last_exit(view, seen, made)
+    last_exit = _last_exit(view, seen, made, problem)
     status: dict[str, Any] = {
         "power": _power(made, seen, last_exit, problem),
         "observedGeneration": view.generation,
@@ -63,20 +64,23 @@ def vm_status(
     return status
 
 
-def _last_exit(view: VmView, seen: Seen, made: Plan) -> LastExit | None:
-    if made.phase == RELEASED and not made.reason:
+def _last_exit(view: VmView, seen: Seen, made: Plan, problem: NopalError | None) -> LastExit | None:
+    if made.phase == RELEASED and not made.reason and problem is None:
         return LastExit(reason="Deleted" if view.deleting else "Requested", time=seen.time)
     return seen.memory.exit or view.status.last_exit
 
 
 def _power(made: Plan, seen: Seen, last_exit: LastExit | None, problem: NopalError | None) -> Power:
+    if made.phase == UNKNOWN or (problem and problem.reason == "HypervisorUnreachable"):
+        return "Unknown"
     if seen.domain is not None:
         if made.phase == STOPPING:
             return "Stopping"
-        return "Paused" if seen.domain.state is DomainState.PAUSED else "Running"
-    if problem is not None and problem.reason == "HypervisorUnreachable":
-        return "Unknown"
-    if made.phase == EXITED and last_exit is not None and last_exit.reason != "GuestShutdown":
+        # One that was just let go on runs for a moment until the disk refuses again.
+        paused = seen.domain.state is DomainState.PAUSED or made.reason == "DiskError"
+        return "Paused" if paused else "Running"
+    by_itself = made.phase == EXITED or (made.phase == RELEASED and made.reason)
+    if by_itself and last_exit is not None and last_exit.reason != "GuestShutdown":
         return "Crashed"
     if made.phase == STARTING and seen.memory.exited is None:
         return "Starting"
@@ -90,8 +94,11 @@ def _conditions(
     about_disks = problem is not None and problem.reason in DISK_REASONS
     if problem is not None and about_disks:
         disks = condition("DisksReady", False, reason=problem.reason, message=problem.message)
-    elif problem is not None and made.phase == STARTING:
-        disks = condition("DisksReady", "Unknown", reason="Pending", message="not looked at yet")
+    elif problem is not None and made.phase in (STARTING, UNKNOWN):
+        known = find(view.status.conditions, "DisksReady")
+        disks = known or condition(
+            "DisksReady", "Unknown", reason="Pending", message="not looked at yet"
+        )
     else:
         disks = condition("DisksReady", True, reason="Ready")
     ready = _ready(view, seen, made, problem, last_exit)
@@ -117,7 +124,7 @@ def _ready(
         message = f"the guest was asked to shut down; it is powered off {grace} s after that"
         return condition("Ready", False, reason="Stopping", message=message)
     if made.phase == EXITED:
-        message = f"{_how(last_exit)}; it is started again in at most {made.wait:.0f} s"
+        message = f"{_how(last_exit)}; {made.message}"
         return condition("Ready", False, reason=made.reason, message=message)
     if made.phase == RELEASED and made.reason:
         message = (
