@@ -33,7 +33,7 @@ KINDS = (VIRTUAL_MACHINE, DISK, IMAGE, NETWORK, ZONE, HOST)
 WORKERS = 8
 """Objects worked on at the same time; most of the work is waiting for libvirt and Ceph."""
 
-log = structlog.get_structlog.get_logger("nopal.node")
+log = structlog.get_logger("nopal.node")
 
 
 class RunsForEver(Protocol):
