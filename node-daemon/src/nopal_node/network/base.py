@@ -31,7 +31,8 @@ class BridgeState:
 class HostNetwork(ABC):
     """Bridges of this host. Blocking: callers run it in a bounded pool of threads.
 
-    Every method raises `TransientError` (reason NetworkUnreachable) when the kernel cannot be asked.
+    Every method raises `TransientError` (reason NetworkUnreachable) when the kernel cannot be
+    asked, and `TerminalError` (reason ModuleMissing) when it has no bridges.
     """
 
     @abstractmethod
@@ -46,9 +47,11 @@ class HostNetwork(ABC):
     def ensure_bridge(self, spec: BridgeSpec) -> BridgeState:
         """See that the bridge is there, up, with the MTU; make it if it is managed.
 
-        Raises TerminalError: reason BridgeNotFound (not managed and absent, with the command that
-        makes it), BridgeConflict (managed, but a bridge or link of that name is not ours),
-        MTUTooSmall.
+        One that is not managed is never changed. Raises TerminalError: reason BridgeNotFound (not
+        managed and absent, with the command that makes it), BridgeDown and MTUTooSmall (not
+        managed), BridgeConflict (managed, but a bridge or link of that name is not ours; or no
+        bridge at all); TransientError (reason NetworkChanged) when somebody else changed it
+        meanwhile.
         """
 
     @abstractmethod
