@@ -38,9 +38,9 @@ class Site:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def start(self) -> None:
+    def start(self, settings: Mapping[str, str] = SETTINGS) -> None:
         """Start the operator and the daemons, and make a zone with a network."""
-        self.cluster.workloads.start(SETTINGS)
+        self.cluster.workloads.start(settings)
         self.cluster.image_server.up()
         self.apply(self.zone(), self.network())
         wait(lambda: self.ready("zone", ZONE) and self.ready("network", NETWORK), "zone is ready")
