@@ -29,6 +29,12 @@ class Exit(Enum):
     """Nobody watched and no record tells."""
 
 
+STRAY_EPOCH = 0
+"""Epoch of a QEMU that runs though the hypervisor has lost it (which was killed at a bad moment):
+below every assignment's, so that it is powered off like any superseded domain. The other words of
+its ownership are empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ownership:
     """What a domain's metadata says: whose it is. In the XML namespace https://nopal.dev/xmlns/domain/1."""
@@ -60,6 +66,7 @@ class RbdDisk:
     """A virtio disk, raw on RBD."""
 
     serial: str
+    """What the guest sees in /dev/disk/by-id/virtio-SERIAL: at most 20 letters, digits, - . _"""
     pool: str
     namespace: str
     image: str
@@ -81,7 +88,7 @@ class BridgeInterface:
 
 @dataclass(frozen=True, slots=True)
 class DomainSpec:
-    """All that is needed to start a domain. UUID is the VM's UID; the domain's name is derived from it."""
+    """All that is needed to start a domain. Its UUID is the VM's UID, its name follows from it."""
 
     ownership: Ownership
     cores: int
@@ -127,10 +134,12 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def start(self, spec: DomainSpec) -> Domain:
-        """Start a transient domain. One with the same UUID that is ours at the same epoch is success;
-        at another epoch it is ConflictError (reason OtherEpoch).
+        """Start a transient domain. One with the same UUID that is ours at the same epoch is
+        success; at another epoch it is ConflictError (reason OtherEpoch).
 
-        Raises TerminalError (reason StartFailed) with the hypervisor's words.
+        Raises TransientError (reason StartFailed) with the hypervisor's words: what keeps a guest
+        from starting is most often its host's or its storage's; TerminalError (StartFailed,
+        InvalidDomain, InvalidKey) if what was asked for can never be started.
         """  # noqa: D205 - one sentence
 
     @abstractmethod
@@ -143,11 +152,18 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def destroy(self, vm_uid: str) -> None:
-        """Power off at once and wait until QEMU is gone. Absent is success."""
+        """Power off at once and wait until QEMU is gone. Absent is success.
+
+        Raises TransientError (reason StillRunning) if QEMU does not end.
+        """
 
     @abstractmethod
     def forget(self, vm_uid: str) -> None:
-        """Remove what is left of a stopped domain: secrets, console log. Absent is success."""
+        """Remove what is left of a stopped domain: secrets, logs, memory of its exit. Absent is
+        success.
+
+        Raises ConflictError (reason StillRunning) if it runs.
+        """  # noqa: D205 - one sentence
 
     @abstractmethod
     def last_exit(self, vm_uid: str) -> Exit | None:
@@ -158,7 +174,10 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def console_log(self, vm_uid: str) -> str:
-        """Return the path of the serial console's log on this host."""
+        """Return the path of the serial console's log, where this process sees it.
+
+        Each start of the guest begins it anew.
+        """
 
     @abstractmethod
     def subscribe(self, callback: Callable[[str], None]) -> None:
