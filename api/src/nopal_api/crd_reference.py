@@ -10,7 +10,7 @@ from .base import Bytes, DnsLabel, ObjectName, Quantity
 from .crd_manifest import crd_manifest
 from .crd_schema import DEFAULT
 from .kinds import KINDS, Kind
-from .reasons import CONDITIONS, ConditionType
+from .reasons import COMMON, CONDITIONS, ConditionType
 
 
 def _pattern(string: Any) -> str:
@@ -43,6 +43,11 @@ def index_page() -> str:
             "| Kind | Scope | Names for kubectl | What it is |",
             "| --- | --- | --- | --- |",
             *rows,
+            "",
+            "## Reasons of any condition\n",
+            "| Reason | Meaning |",
+            "| --- | --- |",
+            *(f"| `{reason.name}` | {_cell(reason.meaning)} |" for reason in COMMON),
             "",
         )
     )

@@ -52,6 +52,7 @@ _SOURCE = (
 _STORAGE = (
     _POOL_NOT_FOUND,
     _no("PoolFull", "The pool has no room left."),
+    _no("StorageError", "Ceph reports an error of another kind; it is tried again."),
     _no("StorageUnreachable", "The host does not reach Ceph's monitors or OSDs."),
     _no("WrongCluster", "These monitors belong to a Ceph cluster with another fsid."),
     _no("AccessDenied", "Ceph refuses the host's key, or what the key may do is not enough."),
@@ -67,6 +68,8 @@ _RUNNING_TWICE = (
     _no("ForeignWatcher", "Another client has the RBD image open: the guest is not started."),
     _no("OwnershipUnclear", "The RBD image was claimed by a later assignment than this one."),
 )
+_NO_ZONE_YET = _unknown("NoZone", "The host belongs to no zone yet, so there is no pool to try.")
+_UNREADABLE = _unknown("Unreadable", "The kernel does not say.")
 _UNREACHABLE = _unknown(
     "HostUnreachable", "The host's heartbeat is lost; its guests may run on meanwhile."
 )
@@ -83,6 +86,19 @@ def _deleting(what: str) -> ConditionType:
         ),
     )
 
+
+COMMON: tuple[Reason, ...] = (
+    _no("ApiUnavailable", "kube-apiserver does not answer; it is tried again."),
+    _no("Forbidden", "kube-apiserver refuses it: compare the roles with those of the chart."),
+    _no(
+        "InvalidObject", "The object is not what the schema says: are the CRDs those of the chart?"
+    ),
+    _no("InternalError", "Something unforeseen; the log tells what. It is tried again."),
+    _no("CephLibrariesMissing", "python3-rados and python3-rbd are not installed on the host."),
+    _no("LibvirtMissing", "python3-libvirt is not installed on the host."),
+    _no("ModuleMissing", "The kernel lacks a module; the message names it."),
+)
+"""Reasons that any condition can have."""
 
 CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
     "Zone": (
@@ -101,8 +117,70 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
         ConditionType(
             "Ready",
             "Whether the host can run virtual machines. False has the reason of the first check"
-            " that failed.",
-            (_yes("Ready", "Every check has passed."), _UNREACHABLE, _HYPERVISOR),
+            " below that failed and without which no guest can run.",
+            (
+                _yes("Ready", "It can; the message names checks that failed all the same."),
+                _no("NoZone", "No zone's selector matches the node's labels."),
+                _UNREACHABLE,
+                _HYPERVISOR,
+            ),
+        ),
+        ConditionType(
+            "LibvirtReachable",
+            "Check: the host's libvirt answers.",
+            (
+                _yes("Reachable", "It answers."),
+                _no("HypervisorUnreachable", "It does not."),
+            ),
+        ),
+        ConditionType(
+            "KVMUsable",
+            "Check: guests run with hardware virtualization. Without it they run all the same, but"
+            " slowly.",
+            (
+                _yes("Usable", "A tiny guest was started with KVM."),
+                _no("Emulation", "It did not start with KVM."),
+                _unknown("LibvirtUnreachable", "libvirt cannot be asked."),
+            ),
+        ),
+        ConditionType(
+            "CephReachable",
+            "Check: every pool of the zone can be used with this host's own key.",
+            (_yes("Reachable", "Every pool."), _NO_ZONE_YET, *_STORAGE),
+        ),
+        ConditionType(
+            "CephAddressInCIDR",
+            "Check: this host talks to Ceph from an address in the zone's storageCIDRs, so that it"
+            " can be fenced.",
+            (
+                _yes("Inside", "It does."),
+                _no("OutsideStorageCIDRs", "It does not."),
+                _unknown("CephUnreachable", "The address is known when it reaches Ceph."),
+                _NO_ZONE_YET,
+            ),
+        ),
+        ConditionType(
+            "OSDHostsSufficient",
+            "Check: Ceph's OSDs are on three hosts at least.",
+            (_yes("Sufficient", "They are."), _no("TooFewOSDHosts", "They are not.")),
+        ),
+        ConditionType(
+            "BridgesUnfiltered",
+            "Check: iptables does not filter what guests send over a bridge.",
+            (
+                _yes("Unfiltered", "It does not."),
+                _no("BridgeNetfilter", "net.bridge.bridge-nf-call-iptables is 1."),
+                _UNREADABLE,
+            ),
+        ),
+        ConditionType(
+            "ClockSynchronized",
+            "Check: a time server holds the host's clock.",
+            (
+                _yes("Synchronized", "It does."),
+                _no("NotSynchronized", "None does."),
+                _UNREADABLE,
+            ),
         ),
         ConditionType(
             "InZone",
@@ -118,8 +196,8 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
         ConditionType(
             "OrphansHeld",
             "Whether domains without a VirtualMachine run there that Nopal does not dare to"
-            " remove; the message says why and what to do.",
-            (),
+            " remove. Only there while it is so.",
+            (_yes("OrphansHeld", "The message says why, and what to do."),),
         ),
         _deleting("Host"),
     ),
@@ -145,6 +223,12 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _yes("Fetched", "Every pool that needs it has it."),
                 _no("Fetching", "A host fetches it; status.pools has the progress."),
                 _no("Failed", "It could not be fetched."),
+                _no("DownloadFailed", "The server did not deliver the file; it is tried again."),
+                _no("DownloadRefused", "The server's answer is not followed or too large."),
+                _no("ChecksumMismatch", "The file has another SHA-256."),
+                _no("FormatMismatch", "The file is not what format says, or is broken."),
+                _no("UnsafeImage", "The file refers to other files."),
+                _no("ImageTooLarge", "The file or what it holds is larger than hosts allow."),
                 _no("NoReadyHost", "No host is ready to fetch it."),
                 _ZONE_NOT_FOUND,
                 *_STORAGE,
@@ -221,6 +305,9 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _no("GuestGone", "It was found gone; nobody watched."),
                 _no("DiskNotFound", "A Disk that was claimed is gone."),
                 _no("NetworkNotRealized", "A Network's bridge is not on its host."),
+                _no("StartFailed", "libvirt could not start it; it is tried again."),
+                _no("LibvirtRefused", "libvirt reports an error; it is tried again."),
+                _no("ForeignDomain", "A domain that is not Nopal's has its name or UUID."),
                 _no("SecretNotFound", "The Secret of userDataSecretRef, or its key, is absent."),
                 _no("SecretForbidden", "The node daemon may not read that Secret."),
                 _no("LeaseNotFresh", "Its host lost touch with kube-apiserver and starts nothing."),
