@@ -43,8 +43,6 @@ app.kubernetes.io/component: {{ . }}
 {{- define "nopal.commonEnv" -}}
 - name: NOPAL_LEASE_RENEW_SECONDS
   value: {{ .Values.lease.renewSeconds | quote }}
-- name: NOPAL_LEASE_SECONDS
-  value: {{ .Values.lease.durationSeconds | quote }}
 - name: NOPAL_RESYNC_SECONDS
   value: {{ .Values.resyncSeconds | quote }}
 {{- end -}}
