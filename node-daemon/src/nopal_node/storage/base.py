@@ -108,7 +108,7 @@ class StoragePool(ABC):
 
     @abstractmethod
     def addresses(self) -> tuple[str, ...]:
-        """Return the addresses that this client has in the storage cluster, without port and nonce."""
+        """Return this client's addresses in the storage cluster, without port and nonce."""
 
     @abstractmethod
     def info(self, image: str) -> ImageInfo | None:
@@ -119,14 +119,14 @@ class StoragePool(ABC):
         """Create or clone the image unless it exists; finish a half-made one of the same owner.
 
         Half-made is what carries no owner but has the size and the parent asked for: the name
-        holds the owner's UID, so nobody else makes an image of that name. Raises ConflictError (reason ImageConflict) if it exists and belongs to another owner,
-        has another parent, or is larger than asked for; NotFoundError (reason
-        ParentNotFound) if the snapshot is absent.
+        holds the owner's UID, so nobody else makes an image of that name. Raises ConflictError
+        (reason ImageConflict) if it exists and belongs to another owner, has another parent, or is
+        larger than asked for; NotFoundError (reason ParentNotFound) if the snapshot is absent.
         """
 
     @abstractmethod
     def watchers(self, image: str) -> Sequence[Watcher]:
-        """Return who has the image open, this client's own handles left out; empty if it is absent."""
+        """Return who else has the image open; empty if it is absent."""
 
     @abstractmethod
     def claim_epoch(self, image: str, *, owner_uid: str, epoch: int) -> None:
@@ -147,7 +147,7 @@ class StoragePool(ABC):
 
     @abstractmethod
     def delete(self, image: str, *, owner_uid: str) -> None:
-        """Move the image to the trash, where it stays for the pool's trash delay. Absent is success.
+        """Move the image to the trash for the pool's trash delay. Absent is success.
 
         Raises ConflictError (ImageConflict) if it belongs to another owner, TransientError
         (ImageInUse) while somebody has it open.
@@ -162,15 +162,19 @@ class StoragePool(ABC):
 
     @abstractmethod
     def remove_seed(self, image: str, *, owner_uid: str) -> None:
-        """Remove a seed at once, not through the trash: it may hold passwords. Absent is success."""
+        """Remove a seed at once, not through the trash: it may hold passwords. Absent is success.
+
+        Raises ConflictError (ImageConflict) if it belongs to another owner.
+        """
 
     @abstractmethod
     async def fetch(self, job: Import, *, progress: Callable[[int], None]) -> Imported:
         """Download, verify and convert an image, and take the snapshot that disks clone.
 
-        Done before is success at once. Calls progress with percents. Leaves nothing of a failed try.
-        Cancelling it cleans up. Raises TerminalError with reason ChecksumMismatch, FormatMismatch,
-        UnsafeImage, ImageTooLarge, DownloadRefused; TransientError with reason DownloadFailed.
+        Done before is success at once. Calls progress with percents. Leaves nothing of a failed
+        try. Cancelling it cleans up. Raises TerminalError with reason ChecksumMismatch,
+        FormatMismatch, UnsafeImage, ImageTooLarge, DownloadRefused; TransientError with reason
+        DownloadFailed; ConflictError (ImageConflict) if the image belongs to another owner.
         """
 
     @abstractmethod

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rados and rbd raise, as errors with a reason. Nobody above this adapter looks at an errno."""
+"""What rados and rbd raise, as errors with a reason: nobody above this adapter reads an errno."""
 
 import errno
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose an image is: the entries in its metadata, and what follows from them. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from nopal_runtime.errors import ConflictError, TransientError
+
+from .base import DiskImage, ImageParent, Watcher
+
+OWNER = "nopal.dev/owner"
+EPOCH = "nopal.dev/epoch"
+IMAGE_ID = "nopal.dev/image-id"
+PARENT = "nopal.dev/parent"
+CONTENT = "nopal.dev/content"
+
+OURS = ("disk-", "image-", "seed-")
+"""How the names of our images begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What an image's metadata says."""
+
+    owner_uid: str
+    epoch: int = 0
+    parent: str = ""
+    """What it was cloned from, as asked for then; a later flatten or delete does not change it."""
+    content: str = ""
+    """SHA-256 of what was written into it."""
+
+    def metadata(self, image_id: str) -> dict[str, str]:
+        """Return all entries, to be written in one step."""
+        return {
+            OWNER: self.owner_uid,
+            EPOCH: str(self.epoch),
+            IMAGE_ID: image_id,
+            PARENT: self.parent,
+            CONTENT: self.content,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image as it was found."""
+
+    size: int
+    ownership: Ownership | None
+    """None while it is half-made."""
+    parent: str | None
+    """The snapshot that it hangs on now; renamed by Ceph when the snapshot was removed."""
+
+    @property
+    def origin(self) -> str | None:
+        """Return the snapshot that it was cloned from."""
+        return (self.ownership.parent if self.ownership else self.parent) or None
+
+
+class DiskStep(Enum):
+    """What is left to do for a disk whose image exists."""
+
+    DONE = "done"
+    GROW = "grow"
+    FINISH = "finish"
+
+
+def read_ownership(entries: Mapping[str, str], image_id: str) -> Ownership | None:
+    """Return what the metadata says, None if it says nothing of this very image.
+
+    A clone starts with a copy of its parent's metadata: the image's own id tells that the entries
+    were written for it.
+    """
+    if entries.get(IMAGE_ID) != image_id or not entries.get(OWNER):
+        return None
+    epoch = entries.get(EPOCH, "")
+    return Ownership(
+        owner_uid=entries[OWNER],
+        epoch=int(epoch) if epoch.isdecimal() else 0,
+        parent=entries.get(PARENT, ""),
+        content=entries.get(CONTENT, ""),
+    )
+
+
+def parent_name(parent: ImageParent | None) -> str:
+    """Return pool/[namespace/]image@snapshot; empty if there is none."""
+    if parent is None:
+        return ""
+    within = f"{parent.namespace}/" if parent.namespace else ""
+    return f"{parent.pool}/{within}{parent.image}@{parent.snapshot}"
+
+
+def require_owner(ownership: Ownership | None, image: str, owner_uid: str) -> None:
+    """Raise ConflictError if the image belongs to somebody else. Half-made belongs to its name."""
+    if ownership is not None and ownership.owner_uid != owner_uid:
+        raise ConflictError(
+            "ImageConflict",
+            f"RBD image {image} belongs to the object with UID {ownership.owner_uid}, not to"
+            f" {owner_uid}: it is left alone; rename or remove it by hand if it is not needed",
+        )
+
+
+def in_use(image: str, watcher: Watcher) -> TransientError:
+    """Return the error of an image that cannot be deleted yet."""
+    return TransientError(
+        "ImageInUse",
+        f"RBD image {image} is open at {watcher.address} ({watcher.client}): it is deleted once"
+        " that client closes it; one that died is forgotten after 30 s",
+    )
+
+
+def disk_step(found: Found, disk: DiskImage) -> DiskStep:
+    """Tell what is left to do, or raise ConflictError (ImageConflict)."""
+    require_owner(found.ownership, disk.image, disk.owner_uid)
+    wanted = parent_name(disk.parent)
+    if (found.origin or "") != wanted:
+        raise ConflictError(
+            "ImageConflict",
+            f"RBD image {disk.image} is cloned from {found.origin or 'nothing'}, not from"
+            f" {wanted or 'nothing'}: it is left alone; rename or remove it by hand",
+        )
+    too_large = found.size > disk.size
+    if too_large or (found.ownership is None and not wanted and found.size != disk.size):
+        raise ConflictError(
+            "ImageConflict",
+            f"RBD image {disk.image} has {found.size} bytes and the Disk asks for {disk.size}: it"
+            " is left alone, because shrinking it would cut off data",
+        )
+    if found.ownership is None:
+        return DiskStep.FINISH
+    return DiskStep.GROW if found.size < disk.size else DiskStep.DONE
+
+
+def claim_needed(ownership: Ownership | None, image: str, owner_uid: str, epoch: int) -> bool:
+    """Tell whether the epoch has to be written, or raise ConflictError (OwnershipUnclear)."""
+    if ownership is None or ownership.owner_uid != owner_uid:
+        whose = ownership.owner_uid if ownership else "nobody"
+        raise ConflictError(
+            "OwnershipUnclear",
+            f"RBD image {image} belongs to {whose}, not to the Disk with UID {owner_uid}: the guest"
+            " is not started",
+        )
+    if ownership.epoch > epoch:
+        raise ConflictError(
+            "OwnershipUnclear",
+            f"RBD image {image} was given to epoch {ownership.epoch} and this assignment has"
+            f" {epoch}: kube-apiserver may have been restored from an old backup, so the guest is"
+            " not started",
+        )
+    return ownership.epoch < epoch
