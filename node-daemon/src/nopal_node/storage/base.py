@@ -104,7 +104,7 @@ class StoragePool(ABC):
 
     @abstractmethod
     def version(self) -> str:
-        """Return the version of the client libraries, for example 16.2.15."""
+        """Return the version of the storage cluster, for example 16.2.15."""
 
     @abstractmethod
     def addresses(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pool of type Ceph: RBD images over one kept connection."""
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -82,6 +83,12 @@ class CephPool(StoragePool):
                 ioctx.stat("rbd_directory")
         except NotFoundError:
             return  # a pool without any image has none yet
+
+    def version(self) -> str:
+        """Return the version that the monitors run."""
+        answer = json.loads(self._pool.connection.command(prefix="version", format="json"))
+        # "ceph version 16.2.15 (...) pacific (stable)"
+        return str(answer["version"]).split()[2]
 
     def addresses(self) -> tuple[str, ...]:
         """Return this client's addresses."""
