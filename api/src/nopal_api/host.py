@@ -27,7 +27,7 @@ class HostVersions(ApiModel):
     qemu: Word = ""
     """QEMU, for example 7.2.9."""
     ceph: Word = ""
-    """Ceph client libraries, for example 16.2.15."""
+    """Ceph, for example 16.2.15."""
     kernel: Word = ""
     """Linux, for example 6.1.0-18-amd64."""
 

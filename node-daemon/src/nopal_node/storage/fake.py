@@ -84,6 +84,10 @@ class FakePool(StoragePool):
         """Reach the cluster."""
         self.cluster.reach()
 
+    def version(self) -> str:
+        """Return the version of the cluster that this one stands for."""
+        return "16.2.15"
+
     def addresses(self) -> tuple[str, ...]:
         """Return the host's address."""
         self.cluster.reach()
