@@ -123,11 +123,12 @@ class Hosts:
             connected = await self._state.pools.named(name)
             await self._state.threads.run(connected.storage.check)
             addresses = await self._state.threads.run(connected.storage.addresses)
+            version = await self._state.threads.run(connected.storage.version)
         except NopalError as error:
             if connected is not None and error.reason == "AccessDenied":
                 await self._state.pools.forget(connected)  # the key may have been renewed
             return PoolSeen(name=name, error=error)
-        return PoolSeen(name=name, addresses=addresses, version=connected.storage.version())
+        return PoolSeen(name=name, addresses=addresses, version=version)
 
     def _networks_in_use(self) -> frozenset[str]:
         """Return the networks that a VM of this host may need at any moment, by name."""

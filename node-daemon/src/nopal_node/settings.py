@@ -30,7 +30,7 @@ class Settings:
     """Time between the two reads that must both miss a VM before its domain is removed."""
     retry_limit_seconds: float = setting("NOPAL_RETRY_LIMIT_SECONDS", 60.0, minimum=1)
     """The longest pause between two tries of what failed."""
-    trash_delay_seconds: float = setting("NOPAL_TRASH_DELAY_SECONDS", 86400.0, minimum=0)
+    trash_delay_seconds: int = setting("NOPAL_TRASH_DELAY_SECONDS", 86400, minimum=0)
     """How long a deleted disk stays in the RBD trash."""
     health_port: int = setting("NOPAL_HEALTH_PORT", 0)
     """Port of /healthz and /metrics; 0 serves none."""

@@ -38,7 +38,7 @@ class PoolSeen:
     addresses: tuple[str, ...] = ()
     """This host's client addresses there, without port and nonce; empty if it was not reached."""
     version: str = ""
-    """Version of the client libraries; empty if it is not known."""
+    """Version of the storage cluster; empty if it is not known."""
     osd_hosts: int | None = None
     """How many hosts carry the cluster's OSDs; None if nobody told."""
 

@@ -184,7 +184,7 @@ class FakeHostState:
             self.records.pop(uid, None)
             self.starts.append((uid, spec.ownership.epoch))
             if path := self.console(uid):
-                path.write_text("fake guest: boot\n")
+                path.write_text("nopal: boot\n")
         self._publish(uid, None)
         return domain
 
