@@ -105,11 +105,12 @@ class TestVirtualMachine:
         )
         assert refused(answer, "nopal-node-virtualmachines", "assignment belongs")
 
-    def test_scheduled_is_the_operators_word(self, world: World) -> None:
+    @pytest.mark.parametrize("word", ["Scheduled", "Deleting"])
+    def test_some_conditions_are_the_operators_words(self, world: World, word: str) -> None:
         name = world.vm()
-        scheduled = {**READY, "type": "Scheduled", "status": "False"}
-        answer = report(world.daemon, world, VIRTUAL_MACHINE, name, conditions=[scheduled])
-        assert refused(answer, "nopal-node-virtualmachines", "Scheduled")
+        said = {**READY, "type": word, "status": "False"}
+        answer = report(world.daemon, world, VIRTUAL_MACHINE, name, conditions=[said])
+        assert refused(answer, "nopal-node-virtualmachines", word)
 
     def test_it_releases_no_epoch_ahead(self, world: World) -> None:
         """Else a host could call the next one's guest stopped, and it would run twice."""
@@ -288,9 +289,10 @@ class TestHost:
         assert refused(answer, "nopal-node-hosts", "zone belongs")
         assert world.read(HOST, world.here)["status"]["zone"] == "z1"
 
-        in_zone = {**READY, "type": "InZone"}
-        answer = report(world.daemon, world, HOST, world.here, conditions=[in_zone])
-        assert refused(answer, "nopal-node-hosts", "InZone")
+        for word in ("InZone", "Deleting"):
+            said = {**READY, "type": word}
+            answer = report(world.daemon, world, HOST, world.here, conditions=[said])
+            assert refused(answer, "nopal-node-hosts", word)
 
     def test_another_nodes_it_neither_makes_nor_reports_on(self, world: World) -> None:
         answer = world.daemon.create(HOST, objects.host(world.there))
