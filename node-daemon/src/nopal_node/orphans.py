@@ -7,8 +7,10 @@ from nopal_api.kinds import HOST, NAMESPACE, VIRTUAL_MACHINE
 from nopal_api.names import seed_image
 from nopal_runtime.errors import NopalError
 from nopal_runtime.kube.api import Key
+from nopal_runtime.kube.cache import key_of
 
 from .host_state import HostState
+from .hypervisor.base import Domain
 from .reconcile.orphans import OrphanView, Verdict, judge
 
 log = structlog.get_logger("nopal.orphans")
@@ -31,13 +33,12 @@ class Orphans:
         for uid, domain in domains.items():
             if state.cache.find_uid(VIRTUAL_MACHINE, uid) is not None:
                 continue
-            owner = domain.ownership
-            vm = await state.read(VIRTUAL_MACHINE, namespace=owner.namespace, name=owner.name)
-            if vm is None or vm.uid != uid:
+            key = await self._find(uid, domain)
+            if key is None:
                 unknown.add(uid)
             else:
                 # It is assigned elsewhere, or the watch is late: its own reconcile decides.
-                state.mark(Key(VIRTUAL_MACHINE.kind, owner.namespace, owner.name), 0.0)
+                state.mark(key, 0.0)
         if not unknown:
             self._first_seen, self.verdict = {}, Verdict()
             return
@@ -55,6 +56,17 @@ class Orphans:
         for uid in self.verdict.remove:
             log.warning("orphan domain removed", vm_uid=uid)
             await self._remove(uid)
+
+    async def _find(self, uid: str, domain: Domain) -> Key | None:
+        """Return the VM with that UID as a fresh read knows it."""
+        owner = domain.ownership
+        if owner.name:
+            vm = await self._state.read(VIRTUAL_MACHINE, namespace=owner.namespace, name=owner.name)
+            return vm.key if vm is not None and vm.uid == uid else None
+        # The hypervisor has lost it, and its name with it.
+        listing = await self._state.kube.list(VIRTUAL_MACHINE)
+        found = (b for b in listing.items if b["metadata"]["uid"] == uid)
+        return next((key_of(VIRTUAL_MACHINE, body) for body in found), None)
 
     async def _remove(self, uid: str) -> None:
         state = self._state

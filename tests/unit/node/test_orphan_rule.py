@@ -89,3 +89,12 @@ def test_more_than_a_tenth_of_the_host_is_held(total: int, orphans: int, removed
     assert bool(verdict.remove) is removed
     assert bool(verdict.held) is not removed
     assert removed or "virsh" in verdict.message
+
+
+def test_a_qemu_that_the_hypervisor_has_lost_is_nobodys_to_remove() -> None:
+    there = domains(1)
+    owner = Ownership(vm_uid="vm-0", epoch=0, cluster_uid="", host_uid="", namespace="", name="")
+    there["vm-0"] = Domain(ownership=owner, state=DomainState.RUNNING, pid=4711)
+    verdict = look(there, "vm-0", now=500.0, seen={"vm-0": 0.0})
+    assert (verdict.remove, verdict.held) == ((), ("vm-0",))
+    assert "4711" in verdict.message

@@ -50,10 +50,17 @@ def judge(view: OrphanView, first_seen: Mapping[str, float], *, wait: float) -> 
     seen = {uid: first_seen.get(uid, view.now) for uid in orphans}
     if not orphans:
         return Verdict(first_seen=seen)
+    strays = [u for u in orphans if not view.domains[u].ownership.name]
     foreign = [u for u in orphans if view.domains[u].ownership.cluster_uid != view.cluster_uid]
     lost = [u for u in orphans if view.domains[u].ownership.host_uid != view.host_uid]
     limit = max(1, int(len(view.domains) * FEW))
-    if foreign:
+    if strays:
+        pids = ", ".join(str(view.domains[u].pid) for u in strays[:3])
+        held = (
+            f"libvirt has lost {len(strays)} QEMU processes that no VirtualMachine is known of, so"
+            f" nobody can tell whose they are: kill them if nobody needs them (pid {pids})"
+        )
+    elif foreign:
         held = (
             f"{len(foreign)} domains belong to another Kubernetes cluster than the one this daemon"
             " talks to: check its kubeconfig"
