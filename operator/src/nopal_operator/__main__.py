@@ -7,19 +7,20 @@ import signal
 import socket
 import uuid
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
-
-from nopal_runtime.health import HealthServer
 
 from nopal_operator.app import Operator
 from nopal_operator.settings import Settings
 from nopal_runtime import logs, settings
+from nopal_runtime.health import HealthServer
 from nopal_runtime.kube.client import KubeClient
 from nopal_runtime.kube.credentials import load_credentials
 from nopal_runtime.kube.guard import GuardedKube
 from nopal_runtime.kube.lease import Elector
 from nopal_runtime.kube.watch import Watch
+from nopal_runtime.metrics import Metrics
 
 _LEASE_NAME = "nopal-operator"
 
@@ -37,7 +38,8 @@ async def _run(config: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with KubeClient(credentials) as kube:
+    metrics = Metrics()
+    async with KubeClient(credentials, observe=metrics.request) as kube:
         elector = Elector(
             kube,
             identity=f"{config.identity or socket.gethostname()}-{uuid.uuid4().hex[:8]}",
@@ -52,8 +54,12 @@ async def _run(config: Settings) -> None:
             settings=config,
             kube=GuardedKube(kube, elector.leading),
             make_watch=partial(Watch, credentials=credentials),
+            metrics=metrics,
         )
-        async with HealthServer(config.health_port, operator.checks()):
+        async with AsyncExitStack() as stack:
+            for port in {config.health_port, config.metrics_port} - {0}:
+                server = HealthServer(port, operator.checks(), metrics=metrics.text)
+                await stack.enter_async_context(server)
             if await _unless(stop, elector.acquire()):
                 await _unless(stop, _lead(elector, operator))
                 await elector.release()

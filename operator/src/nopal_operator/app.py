@@ -27,10 +27,12 @@ from nopal_operator.reconcile import plan
 from nopal_operator.settings import Settings
 from nopal_operator.world import World
 from nopal_runtime.errors import NopalError
+from nopal_runtime.health import Check, not_older
 from nopal_runtime.kube.api import Key, KubeApi
 from nopal_runtime.kube.cache import ObjectCache
 from nopal_runtime.kube.queue import WorkQueue
 from nopal_runtime.kube.sync import Sync
+from nopal_runtime.metrics import Metrics
 
 KINDS = (ZONE, HOST, NETWORK, IMAGE, DISK, VIRTUAL_MACHINE, NODE)
 _LEASES = f"metadata.namespace={HOST_LEASE_NAMESPACE}"
@@ -71,9 +73,17 @@ class Operator:
         settings: times and limits.
         kube: reads, and writes that are allowed only while this process leads.
         make_watch: makes the watch.
+        metrics: counts and times what is done.
     """
 
-    def __init__(self, *, settings: Settings, kube: KubeApi, make_watch: MakeWatch) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        kube: KubeApi,
+        make_watch: MakeWatch,
+        metrics: Metrics | None = None,
+    ) -> None:
         clock = asyncio.get_running_loop().time
         self._settings, self._kube, self._clock = settings, kube, clock
         self.cache = ObjectCache()
@@ -92,6 +102,8 @@ class Operator:
             kube, cache=self.cache, world=self.world, on_change=self._changed, clock=clock
         )
         self._planning = False
+        self._metrics = metrics or Metrics()
+        self._metrics.watch_depth(self.queue.depth)
 
     async def run(self) -> NoReturn:
         """Run until cancelled."""
@@ -114,23 +126,16 @@ class Operator:
 
     async def reconcile(self, key: Key) -> float | None:
         """Plan and act for one object; return the seconds after which to look again."""
-        return await self._effects.carry_out(key, plan(self.world, key, now=self._clock()))
+        with self._metrics.reconcile(key.kind):
+            return await self._effects.carry_out(key, plan(self.world, key, now=self._clock()))
 
-    def checks(self) -> dict[str, Callable[[], str | None]]:
+    def checks(self) -> dict[str, Check]:
         """Return what /healthz asks: each tells what is wrong, or nothing."""
-        resync, heartbeat = self._settings.resync_seconds, self._settings.heartbeat_seconds
-
-        def lists() -> str | None:
-            age = self.sync.age()
-            limit = 3 * resync + 60
-            return f"the last lists are {age:.0f} s old" if limit < age < float("inf") else None
-
-        def leases() -> str | None:
-            age = self.liveness.age()
-            limit = 20 * heartbeat + 60
-            return f"the hosts' Leases are {age:.0f} s old" if limit < age < float("inf") else None
-
-        return {"lists": lists, "leases": leases}
+        lists, leases = self._settings.resync_seconds, self._settings.heartbeat_seconds
+        return {
+            "lists": not_older(self.sync.age, 3 * lists + 60, "the last complete list"),
+            "leases": not_older(self.liveness.age, 20 * leases + 60, "the list of hosts' Leases"),
+        }
 
     def _changed(self, key: Key) -> None:
         """Take note of a change; events, lists and the answers to our own writes all come here."""

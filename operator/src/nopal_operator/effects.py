@@ -156,9 +156,10 @@ class Effects:
         if key is None:
             return False
         body = await self._read(key)
-        planned = None if isinstance(step, Reserve | ConfirmGone) else step.record
+        if isinstance(step, Reserve | ConfirmGone):
+            return self._cache.get(key) is not None
         version = None if body is None else body["metadata"]["resourceVersion"]
-        return planned is None or version != planned.resource_version
+        return bool(version != step.record.resource_version)
 
 
 def _key_of(step: Step) -> Key | None:

@@ -86,15 +86,15 @@ def places(world: World, zone: Known[Zone], *, without: str = "") -> tuple[Place
     )
 
 
-def down_for(world: World, node: str, *, now: float) -> float:
-    """Return for how many seconds the host has not been usable; 0 if it is well.
+def down_for(world: World, node: str, *, now: float) -> float | None:
+    """Return for how many seconds the host has not been usable; None if it is well.
 
     For ever if there is no such host: what it was to do, another one may do.
     """
     if world.host(node) is None:
         return float("inf")
     since = world.times.down_since.get(node)
-    return 0.0 if since is None else max(0.0, now - since)
+    return None if since is None else max(0.0, now - since)
 
 
 def choose_executor(world: World, zone: str, uid: str, *, but: str = "") -> str | None:

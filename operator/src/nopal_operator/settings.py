@@ -27,9 +27,9 @@ class Settings:
     """At least between two writes of a zone's figures."""
     workers: int = setting("NOPAL_WORKERS", 16, minimum=1)
     """Objects that are worked on at the same time."""
-    health_port: int = setting("NOPAL_HEALTH_PORT", 8081, minimum=0)
+    health_port: int = setting("NOPAL_HEALTH_PORT", 0, minimum=0)
     """Port of /healthz; 0 for none."""
-    metrics_port: int = setting("NOPAL_METRICS_PORT", 9090, minimum=0)
+    metrics_port: int = setting("NOPAL_METRICS_PORT", 0, minimum=0)
     """Port of /metrics; 0 for none."""
     log_level: str = setting("NOPAL_LOG_LEVEL", "INFO")
     """DEBUG, INFO, WARNING or ERROR."""

@@ -157,8 +157,8 @@ def _executor(world: World, disk: Known[Disk], site: Site, now: float) -> Plan:
     old = disk.model.status.executor
     if old is not None:
         down, patience = down_for(world, old.node_name, now=now), world.patience.executor
-        if down < patience:
-            return Plan(requeue_after=patience - down if down else None)
+        if down is None or down < patience:
+            return Plan(requeue_after=None if down is None else patience - down)
     zone = disk.model.spec.zone
     node = choose_executor(world, zone, disk.record.uid, but=old.node_name if old else "")
     if node is None:

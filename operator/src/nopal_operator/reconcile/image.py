@@ -125,7 +125,7 @@ def _patience_left(
     if entry is None or entry.executor is None:
         return 0.0
     down = down_for(world, entry.executor.node_name, now=now)
-    if not down or _is_done(entry, deleting=deleting):
+    if down is None or _is_done(entry, deleting=deleting):
         return None
     return max(0.0, world.patience.executor - down)
 

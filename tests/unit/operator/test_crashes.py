@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of the operator at every write, and any order of things: one end, and never twice.
+
+The hosts follow the contract, and a referee looks at what they run after every round.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nopal_api.kinds import DISK, IMAGE, NETWORK, VIRTUAL_MACHINE
+from nopal_runtime.errors import NopalError
+from nopal_runtime.kube.api import Key
+from support.operatorlab import Crash, CrashPoints, Hosts, Lab, settle
+
+LAN = [{"name": "eth0", "network": {"name": "lan"}}]
+
+
+def uses(*disks: str) -> list[dict[str, Any]]:
+    return [{"name": name, "disk": {"name": name}} for name in disks]
+
+
+async def begin() -> tuple[Lab, Hosts]:
+    lab = Lab()
+    lab.zone()
+    await lab.host("n1", networks=["lan"])
+    await lab.host("n2", networks=["lan"])
+    lab.network("lan")
+    lab.image("debian")
+    return lab, Hosts(lab)
+
+
+async def story(points: list[tuple[int, str]]) -> tuple[int, list[object]]:
+    """A few lives of virtual machines; return the operator's writes and what was seen."""
+    lab, hosts = await begin()
+    crashes = CrashPoints(lab, points)
+    seen: list[object] = []
+
+    async def rest() -> None:
+        await settle(lab, hosts)
+        seen.append(
+            {
+                "running": sorted(_name(lab, uid) for _, uid in hosts.running),
+                "images": len(hosts.images),
+                "said": {
+                    f"{body['kind']} {body['metadata']['name']}": [
+                        (c["type"], c["status"], c["reason"])
+                        for c in body.get("status", {}).get("conditions", ())
+                    ]
+                    for kind in (VIRTUAL_MACHINE, DISK, IMAGE, NETWORK)
+                    for body in hosts._all(kind)
+                },
+            }
+        )
+
+    lab.disk("root", size="2Gi", source={"image": {"name": "debian"}})
+    lab.disk("data")
+    lab.disk("free")
+    lab.vm("a", disks=uses("root", "data"), interfaces=LAN, memory={"size": "8Gi"})
+    lab.vm("b", memory={"size": "8Gi"})
+    await rest()
+    lab.vm("a", disks=uses("root"), interfaces=LAN, memory={"size": "8Gi"}, powerState="Stopped")
+    lab.vm("c", disks=uses("data"), memory={"size": "8Gi"})
+    await rest()
+    lab.kube.remove(VIRTUAL_MACHINE, "b", "default")
+    lab.vm("a", disks=uses("root"), interfaces=LAN, memory={"size": "8Gi"}, powerState="Running")
+    await rest()
+    lab.kube.strip_finalizers(VIRTUAL_MACHINE, "c", "default")
+    lab.kube.remove(VIRTUAL_MACHINE, "c", "default")
+    lab.kube.remove(DISK, "root", "default")
+    lab.kube.remove(IMAGE, "debian")
+    await rest()
+    for name in ("root", "data", "free"):
+        if lab.is_there(Key("Disk", "default", name)):
+            lab.kube.remove(DISK, name, "default")
+    lab.kube.remove(VIRTUAL_MACHINE, "a", "default")
+    await rest()
+    return crashes.count, seen
+
+
+def _name(lab: Lab, uid: str) -> str:
+    found = lab.world.vm_by_uid(uid)
+    return found.record.name if found else f"vanished {uid}"
+
+
+async def test_the_story_without_a_crash() -> None:
+    writes, seen = await story([])
+    assert [s["running"] for s in seen] == [["a", "b"], ["b", "c"], ["a", "c"], ["a"], []]  # type: ignore[index]
+    assert seen[-1]["images"] == 0  # type: ignore[index]
+    assert [k for k in seen[-1]["said"] if k.startswith(("Disk", "Virtual"))] == []  # type: ignore[index]
+    assert writes > 30
+
+
+async def test_a_crash_after_every_write_leads_to_the_same_end() -> None:
+    writes, expected = await story([])
+    for number in range(writes):
+        _, seen = await story([(number, "after")])
+        assert seen == expected, f"after a crash after write {number}"
+
+
+# Any order of things
+
+VMS, DISKS = ("a", "b", "c"), ("x", "y", "z")
+actions = st.one_of(
+    st.tuples(st.just("apply"), st.sampled_from(VMS), st.sets(st.sampled_from(DISKS), max_size=2)),
+    st.tuples(st.just("stop"), st.sampled_from(VMS)),
+    st.tuples(st.just("delete"), st.sampled_from(VMS)),
+    st.tuples(st.just("vanish"), st.sampled_from(VMS)),
+    st.tuples(st.just("delete disk"), st.sampled_from(DISKS)),
+    st.tuples(st.just("silent"), st.sampled_from(["n1", "n2"])),
+    st.tuples(st.just("alive"), st.sampled_from(["n1", "n2"])),
+    st.tuples(st.just("list")),
+    st.tuples(st.just("act"), st.integers(0, 20)),
+    st.tuples(st.just("act"), st.integers(0, 20)),
+    st.tuples(st.just("act all")),
+    st.tuples(st.just("hosts")),
+    st.tuples(st.just("crash"), st.integers(0, 3), st.sampled_from(["before", "after"])),
+    st.tuples(st.just("restart")),
+)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(actions, max_size=40))
+@pytest.mark.asyncio
+async def test_any_order_of_things_is_safe_and_comes_to_rest(script: list[tuple[Any, ...]]) -> None:
+    lab, hosts = await begin()
+    crashes = CrashPoints(lab)
+    for name in DISKS:
+        lab.disk(name)
+    for name in VMS:
+        lab.vm(name, memory={"size": "5Gi"}, disks=uses(*DISKS[:1]))
+    await lab.sync()
+    for action in script:
+        try:
+            await _do(lab, hosts, crashes, action)
+        except Crash:
+            lab.restart()
+        except NopalError:
+            continue  # the queue would try it again
+        hosts.judge()
+    for node in ("n1", "n2"):
+        lab.heartbeats[node] = True
+    crashes._points.clear()
+    await settle(lab, hosts)
+    _check_the_end(lab, hosts)
+
+
+async def _do(lab: Lab, hosts: Hosts, crashes: CrashPoints, action: tuple[Any, ...]) -> None:
+    verb, *about = action
+    lab.now += 1.0
+    if verb == "apply":
+        lab.vm(about[0], memory={"size": "5Gi"}, disks=uses(*sorted(about[1])))
+    elif verb == "stop" and lab.is_there(Key("VirtualMachine", "default", about[0])):
+        lab.vm(about[0], memory={"size": "5Gi"}, powerState="Stopped")
+    elif verb in ("delete", "vanish") and lab.is_there(Key("VirtualMachine", "default", about[0])):
+        if verb == "vanish":
+            lab.kube.strip_finalizers(VIRTUAL_MACHINE, about[0], "default")
+        if lab.is_there(Key("VirtualMachine", "default", about[0])):
+            lab.kube.remove(VIRTUAL_MACHINE, about[0], "default")
+    elif verb == "delete disk" and lab.is_there(Key("Disk", "default", about[0])):
+        lab.kube.remove(DISK, about[0], "default")
+    elif verb in ("silent", "alive"):
+        lab.heartbeats[about[0]] = verb == "alive"
+    elif verb == "list":
+        await lab.sync()
+    elif verb == "act":
+        keys = sorted(k for kind in (VIRTUAL_MACHINE, DISK) for k in lab.world.keys(kind))
+        if keys:  # on what is known, however old
+            await lab.act_on_what_is_known(keys[about[0] % len(keys)])
+    elif verb == "act all":
+        for kind in (VIRTUAL_MACHINE, DISK):
+            for key in sorted(lab.world.keys(kind)):
+                await lab.act(key)
+    elif verb == "hosts":
+        await hosts.act()
+    elif verb == "crash":
+        crashes._points.add((crashes.count + about[0], about[1]))
+    elif verb == "restart":
+        lab.restart()
+
+
+def _check_the_end(lab: Lab, hosts: Hosts) -> None:
+    running = {uid for _, uid in hosts.running}
+    claimed: dict[str, str] = {}
+    for body in hosts._all(DISK):
+        claim = DISK.model.model_validate(body).status.claim  # type: ignore[union-attr,attr-defined]
+        if claim is not None:
+            claimed[body["metadata"]["name"]] = claim.vm_uid
+    uids = set()
+    for body in hosts._all(VIRTUAL_MACHINE):
+        uid = body["metadata"]["uid"]
+        uids.add(uid)
+        assert "deletionTimestamp" not in body["metadata"]
+        scheduled = next(c for c in body["status"]["conditions"] if c["type"] == "Scheduled")
+        if body["spec"].get("powerState") == "Stopped":
+            assert uid not in running
+            assert scheduled["reason"] == "Stopped"
+        elif uid in running:
+            assert scheduled["status"] == "True"
+            named = {d["disk"]["name"] for d in body["spec"].get("disks", ())}
+            held = {name for name, owner in claimed.items() if owner == uid}
+            attached = {d["diskName"] for d in body["status"]["assignment"].get("disks", ())}
+            assert attached <= held <= attached | named
+        else:
+            assert scheduled["reason"] in ("DiskInUse", "DiskNotFound")
+    assert running <= uids, "a guest without an object runs on"
+    assert set(claimed.values()) <= uids, "a disk is claimed by nobody"
