@@ -14,7 +14,7 @@ from nopal_dev.cluster import Cluster
 from nopal_dev.demo import demo
 from nopal_dev.errors import DevError, UnknownClusterError
 from nopal_dev.guest import debian_guest
-from nopal_dev.state import clusters
+from nopal_dev.state import clusters, marker
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _up(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     packages.install(_say)
+    # What this command starts and waits for is found by `down` too, should this command be killed.
+    os.environ.update(marker(arguments.name))
     cluster = Cluster.up(
         arguments.name, hosts=arguments.hosts, objectstore=arguments.objectstore, say=_say
     )

@@ -147,7 +147,7 @@ class Cluster:
 
     def down(self) -> None:
         """Remove every process, namespace, link and file of the cluster."""
-        with exclusive(self.name):
+        with exclusive(self.name, last=True):
             deadline = time.monotonic() + 30.0
             while left := self._pids():
                 kill_all(left)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: from nothing to a Debian guest that wrote to Ceph, each stage told and timed."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from nopal_dev.cluster import Cluster
 from nopal_dev.errors import DevError, NotReadyError
 from nopal_dev.guest import GuestImage, debian_guest
 from nopal_dev.stages import Stages
+from nopal_dev.state import marker
 
 _ROOT = Path(__file__).parents[3]
 _EXAMPLES = _ROOT / "examples"
@@ -36,6 +38,7 @@ def demo(name: str, *, hosts: int = 2) -> None:
     with stages.stage("Programs of the control plane"):
         Binaries.find(stages.say)
     with stages.stage(f"Cluster {name!r}: control plane, Ceph, {hosts} hosts"):
+        os.environ.update(marker(name))
         cluster = Cluster.up(name, hosts=hosts, say=stages.say)
     logs = cluster.folder / "logs"
     with stages.stage("Nopal: CRDs, roles, policies, operator and node daemons", look_at=str(logs)):

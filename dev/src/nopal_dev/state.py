@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class State:
     @property
     def marker(self) -> dict[str, str]:
         """The environment that tells a process of this cluster from any other."""
-        return {MARKER: f"{self.name}@{self.folder}"}
+        return marker(self.name)
 
     def save(self) -> None:
         """Write it down, whole or not at all."""
@@ -69,8 +69,9 @@ class State:
             else:
                 entry.unlink()
         shutil.rmtree(self.folder)
-        with locked(_MACHINE / "slots.lock"):
+        with locked(_MACHINE / "slots.lock", remove=True), suppress(OSError):
             (_SLOTS / str(self.slot)).unlink(missing_ok=True)
+            _SLOTS.rmdir()
 
     @classmethod
     def load(cls, name: str) -> "State":
@@ -80,6 +81,11 @@ class State:
         except FileNotFoundError as error:
             raise UnknownClusterError(f"no cluster {name!r} in {state_dir()}") from error
         return cls(**{**data, "hosts": tuple(data["hosts"])})
+
+
+def marker(name: str) -> dict[str, str]:
+    """The environment of every process of the cluster with this name."""
+    return {MARKER: f"{name}@{_folder(name)}"}
 
 
 def free_slot(name: str) -> int:
@@ -107,10 +113,13 @@ def clusters() -> list[str]:
 
 
 @contextmanager
-def exclusive(name: str) -> Iterator[None]:
-    """Only one command at a time changes a cluster."""
-    with locked(state_dir() / f".{name}.lock"):
+def exclusive(name: str, *, last: bool = False) -> Iterator[None]:
+    """Only one command at a time changes a cluster; the last one removes even the lock."""
+    with locked(state_dir() / f".{name}.lock", remove=last):
         yield
+    if last:
+        with suppress(OSError):  # not empty: there are other clusters
+            state_dir().rmdir()
 
 
 def _folder(name: str) -> Path:
