@@ -187,7 +187,7 @@ def _check_the_end(lab: Lab, hosts: Hosts) -> None:
     running = {uid for _, uid in hosts.running}
     claimed: dict[str, str] = {}
     for body in hosts._all(DISK):
-        claim = DISK.model.model_validate(body).status.claim  # type: ignore[union-attr,attr-defined]
+        claim = DISK.model.model_validate(body).status.claim  # type: ignore[union-attr]
         if claim is not None:
             claimed[body["metadata"]["name"]] = claim.vm_uid
     uids = set()
