@@ -21,6 +21,7 @@ from .host_state import HostState
 from .hypervisor.base import HypervisorFacts
 from .network.base import BridgeSpec
 from .orphans import Orphans
+from .pools import Connected
 from .reconcile.network import NetworkView, plan_bridges
 
 ReadFacts = Callable[[], HostFacts]
@@ -128,7 +129,14 @@ class Hosts:
             if connected is not None and error.reason == "AccessDenied":
                 await self._state.pools.forget(connected)  # the key may have been renewed
             return PoolSeen(name=name, error=error)
-        return PoolSeen(name=name, addresses=addresses, version=version)
+        osd_hosts = await self._osd_hosts(connected)
+        return PoolSeen(name=name, addresses=addresses, version=version, osd_hosts=osd_hosts)
+
+    async def _osd_hosts(self, connected: Connected) -> int | None:
+        try:
+            return await self._state.threads.run(connected.storage.osd_hosts)
+        except NopalError:
+            return None  # a key that may not ask is as good as any other for guests
 
     def _networks_in_use(self) -> frozenset[str]:
         """Return the networks that a VM of this host may need at any moment, by name."""

@@ -107,6 +107,10 @@ class StoragePool(ABC):
         """Return the version of the storage cluster, for example 16.2.15."""
 
     @abstractmethod
+    def osd_hosts(self) -> int:
+        """Return on how many hosts the storage keeps its data, running or not."""
+
+    @abstractmethod
     def addresses(self) -> tuple[str, ...]:
         """Return this client's addresses in the storage cluster, without port and nonce."""
 

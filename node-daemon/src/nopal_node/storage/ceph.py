@@ -90,6 +90,11 @@ class CephPool(StoragePool):
         # "ceph version 16.2.15 (...) pacific (stable)"
         return str(answer["version"]).split()[2]
 
+    def osd_hosts(self) -> int:
+        """Return how many hosts of the CRUSH map have an OSD."""
+        answer = json.loads(self._pool.connection.command(prefix="osd tree", format="json"))
+        return sum(node["type"] == "host" and bool(node["children"]) for node in answer["nodes"])
+
     def addresses(self) -> tuple[str, ...]:
         """Return this client's addresses."""
         return self._pool.connection.addresses()

@@ -88,6 +88,11 @@ class FakePool(StoragePool):
         """Return the version of the cluster that this one stands for."""
         return "16.2.15"
 
+    def osd_hosts(self) -> int:
+        """Return the number of hosts that the cluster would have."""
+        self.cluster.reach()
+        return 3
+
     def addresses(self) -> tuple[str, ...]:
         """Return the host's address."""
         self.cluster.reach()
