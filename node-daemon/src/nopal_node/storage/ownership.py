@@ -14,6 +14,9 @@ EPOCH = "nopal.dev/epoch"
 IMAGE_ID = "nopal.dev/image-id"
 PARENT = "nopal.dev/parent"
 CONTENT = "nopal.dev/content"
+NOTHING = "-"
+"""Stands for an empty value: the Python binding's metadata_list (16.2) shifts keys and values by
+one where a value is empty. Left out, a clone would keep its parent's entry."""
 
 OURS = ("disk-", "image-", "seed-")
 """How the names of our images begin."""
@@ -36,8 +39,8 @@ class Ownership:
             OWNER: self.owner_uid,
             EPOCH: str(self.epoch),
             IMAGE_ID: image_id,
-            PARENT: self.parent,
-            CONTENT: self.content,
+            PARENT: self.parent or NOTHING,
+            CONTENT: self.content or NOTHING,
         }
 
 
@@ -77,8 +80,8 @@ def read_ownership(entries: Mapping[str, str], image_id: str) -> Ownership | Non
     return Ownership(
         owner_uid=entries[OWNER],
         epoch=int(epoch) if epoch.isdecimal() else 0,
-        parent=entries.get(PARENT, ""),
-        content=entries.get(CONTENT, ""),
+        parent=entries.get(PARENT, "").removeprefix(NOTHING),
+        content=entries.get(CONTENT, "").removeprefix(NOTHING),
     )
 
 
