@@ -185,10 +185,11 @@ class NodeDaemon:
             self.queue.mark(self._host_key)
             for record in self.cache.all(VIRTUAL_MACHINE):
                 self.queue.mark(record.key)
-            try:
-                await self._orphans.look()
-            except NopalError as error:
-                log.info("orphans not looked at", why=str(error))
+            for work in (self._orphans.look, self.state.pools.empty_trash):
+                try:
+                    await work()
+                except NopalError as error:
+                    log.info("put off", work=work.__qualname__, why=str(error))
             delay = self._settings.poll_seconds
             if self._orphans.verdict.first_seen:
                 delay = min(delay, max(1.0, self._settings.orphan_wait_seconds / 2))

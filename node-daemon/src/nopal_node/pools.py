@@ -107,6 +107,12 @@ class Pools:
             connected = self._connected[where] = Connected(access, storage)
             return connected
 
+    async def empty_trash(self) -> None:
+        """Remove for good what has been in the pools' trash for its time."""
+        for name in self.names():
+            storage = (await self.named(name)).storage
+            await self._threads.run(storage.empty_trash)
+
     async def forget(self, connected: Connected) -> None:
         """Drop a connection, so that the next use reads the key again."""
         async with self._lock:
