@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nopal_api import names
-from nopal_api.kinds import DISK, LEASE, NODE, VIRTUAL_MACHINE
+from nopal_api.kinds import DISK, LEASE, NODE, VIRTUAL_MACHINE, ZONE
 from support import objects
 from support.admission import World, eventually
 from support.cluster import NODE_ACCOUNT, OPERATOR_ACCOUNT
@@ -47,6 +47,21 @@ def test_a_daemon_changes_no_spec_of_its_own_vm(world: World) -> None:
     answer = world.daemon.merge(VIRTUAL_MACHINE, name, world.namespace, patch=patch)
     assert answer.code == 403
     assert "nothing but the status" in answer.message
+
+
+def test_a_daemon_writes_no_status_that_is_the_operators_alone(world: World) -> None:
+    zone = world.make(ZONE, objects.zone())
+    status = {"hosts": {"total": 9, "ready": 9}}
+    answer = world.daemon.apply_status(ZONE, zone, manager=names.MANAGER_NODE, status=status)
+    assert answer.code == 403
+    assert "no status of this kind" in answer.message
+
+
+def test_without_a_node_it_is_told_so(world: World) -> None:
+    zone = world.make(ZONE, objects.zone())
+    answer = world.nodeless.apply_status(ZONE, zone, manager=names.MANAGER_NODE, status={})
+    assert answer.code == 403
+    assert "names no node" in answer.message
 
 
 def test_a_daemon_removes_no_finalizer(world: World) -> None:
