@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_STEP = 1e-7
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -21,7 +22,8 @@ class _JumpingSelector(selectors.SelectSelector):
         if timeout is None:
             # Only another thread can wake the loop now (run_in_executor): wait for it really.
             return super().select(5)
-        self.waited += timeout
+        # Never less than a step that a float of this size can show: else time would stand still.
+        self.waited += max(timeout, _STEP) if timeout > 0 else 0.0
         return ready
 
 
@@ -31,7 +33,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
-        self._clock_resolution = 1e-6
+        self._clock_resolution = _STEP / 10
 
     def time(self) -> float:
         return self._jumping.waited

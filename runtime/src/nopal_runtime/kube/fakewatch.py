@@ -63,6 +63,10 @@ class FakeWatch:
         """Return 0: it never falls silent."""
         return 0.0
 
+    def live(self) -> bool:
+        """Return True: it needs no time to begin."""
+        return True
+
     def _event(self, kind: Kind, event: EventType, body: Body) -> None:
         for delay in self.deliver(event, body):
             if delay:
@@ -72,7 +76,8 @@ class FakeWatch:
 
     def _arrive(self, kind: Kind, event: EventType, body: Body) -> None:
         if event == "DELETED":
-            self._cache.offer_deleted(kind, body)
+            news = self._cache.offer_deleted(kind, body)
         else:
-            self._cache.offer(kind, body)
-        self._on_change(key_of(kind, body))
+            news = self._cache.offer(kind, body)
+        if news:  # one's own writes come back as events: they are known already
+            self._on_change(key_of(kind, body))

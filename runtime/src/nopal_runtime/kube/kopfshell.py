@@ -22,6 +22,8 @@ from nopal_runtime.kube.transport import quiet_imports
 with quiet_imports():
     import kopf
 
+_TLS_CLOSE = 0.25
+"""Seconds that asyncio needs to let go of TLS connections after their session is closed."""
 SERVER_TIMEOUT = 120
 """Seconds after which kube-apiserver ends a watch and kopf continues it: the sign that it lives."""
 
@@ -65,22 +67,29 @@ async def listen(
 ) -> None:
     """Listen until `stop` is set. Raises whatever ends kopf: an error event, a missing CRD."""
     registry = kopf.OperatorRegistry()
+    sessions: list[aiohttp.ClientSession] = []
 
     @kopf.on.login(registry=registry, backoff=5)
     async def login(**_: Any) -> kopf.AiohttpSession:
         session = _session(credentials, kinds, listener)
+        sessions.append(session)
         return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
 
     for kind in kinds:
         _register(registry, kind, listener)
     logging.getLogger("kopf._core.reactor.running").addFilter(_NO_SIGNAL_WARNING)
-    await kopf.operator(
-        registry=registry,
-        settings=_settings(kinds, field_selectors),
-        standalone=True,
-        clusterwide=True,
-        stop_flag=stop,
-    )
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=_settings(kinds, field_selectors),
+            standalone=True,
+            clusterwide=True,
+            stop_flag=stop,
+        )
+    finally:
+        for session in sessions:
+            await session.close()
+        await asyncio.sleep(_TLS_CLOSE)
 
 
 _NO_SIGNAL_WARNING = _NoSignalWarning()

@@ -211,12 +211,15 @@ class Elector:
 
     async def keep(self) -> NoReturn:
         """Renew for ever; call on_lost as soon as the right is lost."""
+        pause = self._renew
         while True:
             left = self._valid_until - self._clock()
             try:
                 async with asyncio.timeout(max(0.0, left)):
-                    await asyncio.sleep(min(self._renew, max(0.0, left)))
+                    await asyncio.sleep(pause)
+                    pause = self._renew / 4  # after a failure there is less time to lose
                     await self._renew_once()
+                    pause = self._renew
             except TimeoutError:
                 pass
             except ConflictError as error:

@@ -56,19 +56,27 @@ class Watch:
         self._cache, self._on_change, self._on_gap = cache, on_change, on_gap
         self._credentials = credentials
         self._selectors = dict(field_selectors or {})
+        self._began: float | None = None
         self._heard: dict[str, float] = {}
+        self._opened: set[str] = set()
         self._listed: set[str] = set()
         self._events: deque[tuple[Kind, str | None, dict[str, Any]]] = deque()
         self._draining = False
 
     def age(self) -> float:
-        """Return the seconds since the most silent kind was heard of; infinite before the first."""
-        if len(self._heard) < len(self._kinds):
+        """Return the seconds since the most silent kind was heard of; infinite before `run`."""
+        if self._began is None:
             return float("inf")
-        return time.monotonic() - min(self._heard.values(), default=0.0)
+        heard = min(self._heard.get(kind.kind, self._began) for kind in self._kinds)
+        return time.monotonic() - heard
+
+    def live(self) -> bool:
+        """Tell whether a watch of every kind was opened since the last (re)start."""
+        return len(self._opened) == len(self._kinds)
 
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
+        self._began = time.monotonic()
         delay = 1.0
         while True:
             began = time.monotonic()
@@ -88,7 +96,7 @@ class Watch:
             watching=partial(shell.tell, self._watching),
             listed=partial(shell.tell, self._relisted),
         )
-        self._heard.clear()
+        self._opened.clear()
         shell.start(
             partial(
                 listen,
@@ -101,9 +109,9 @@ class Watch:
         began = time.monotonic()
         try:
             while not shell.ended.is_set():
-                limit = STALE if len(self._heard) == len(self._kinds) else _FIRST_WATCH
+                limit = STALE if self.live() else _FIRST_WATCH
                 if min(self.age(), time.monotonic() - began) > limit:
-                    silent = [k.kind for k in self._kinds if k.kind not in self._heard]
+                    silent = [k.kind for k in self._kinds if k.kind not in self._opened]
                     log.warning("watch is silent", kinds=silent or "all")
                     break
                 try:
@@ -127,15 +135,17 @@ class Watch:
             kind, event, body = self._events.popleft()
             self._heard[kind.kind] = time.monotonic()
             if event == "DELETED":
-                self._cache.offer_deleted(kind, body)
+                news = self._cache.offer_deleted(kind, body)
             else:
-                self._cache.offer(kind, body)
-            self._on_change(key_of(kind, body))
+                news = self._cache.offer(kind, body)
+            if news:  # one's own writes come back as events: they are known already
+                self._on_change(key_of(kind, body))
         self._draining = bool(self._events)
         if self._draining:  # let the others have their turn during a storm
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _watching(self, kind: Kind) -> None:
+        self._opened.add(kind.kind)
         self._heard[kind.kind] = time.monotonic()
 
     def _relisted(self, kind: Kind) -> None:

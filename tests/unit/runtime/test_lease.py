@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases: a host's sign of life, and never two leaders whatever the API and the clocks do."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from nopal_api.kinds import HOST, LEASE, Kind
+from nopal_runtime.errors import NopalError, NotFoundError, TransientError
+from nopal_runtime.kube.api import Body, KubeApi, Listing
+from nopal_runtime.kube.fake import Call, FakeKube
+from nopal_runtime.kube.guard import GuardedKube
+from nopal_runtime.kube.lease import Elector, Heartbeat, LeaseWatch
+from support.virtualtime import run_virtual
+
+Clock = Callable[[], float]
+
+
+def time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class SlowKube(KubeApi):
+    """The way of one process to the API: requests and answers take their time or are lost."""
+
+    def __init__(self, api: KubeApi, way: Callable[[], Awaitable[None]]) -> None:
+        self._api, self._way = api, way
+
+    async def _go(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        # A request that was sent takes effect even if its sender has stopped waiting.
+        return await asyncio.shield(asyncio.create_task(self._travel(request)))
+
+    async def _travel(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        await self._way()
+        try:
+            answer, error = await request(), None
+        except NopalError as failed:
+            answer, error = None, failed
+        await self._way()
+        if error is not None:
+            raise error
+        return answer
+
+    async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
+        raise NotImplementedError
+
+    async def get(self, kind: Kind, *, namespace: str = "", name: str) -> Body:
+        return await self._go(lambda: self._api.get(kind, namespace=namespace, name=name))
+
+    async def create(self, kind: Kind, body: Body) -> Body:
+        return await self._go(lambda: self._api.create(kind, body))
+
+    async def apply_status(self, *_: Any, **__: Any) -> Body:
+        raise NotImplementedError
+
+    async def set_finalizers(self, *_: Any, **__: Any) -> None:
+        raise NotImplementedError
+
+    async def replace(self, kind: Kind, body: Body) -> Body:
+        return await self._go(lambda: self._api.replace(kind, body))
+
+    async def delete(self, *_: Any, **__: Any) -> None:
+        raise NotImplementedError
+
+
+def elector(api: KubeApi, identity: str, clock: Clock = time, **more: Any) -> Elector:
+    more.setdefault("on_lost", lambda: None)
+    return Elector(
+        api, identity=identity, namespace="nopal-system", name="operator", clock=clock, **more
+    )
+
+
+async def operator(candidate: Elector) -> None:
+    """The life of an operator process up to its end."""
+    await candidate.acquire()
+    await candidate.keep()
+
+
+def end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def test_the_first_leads_and_the_second_waits() -> None:
+    async def main() -> None:
+        api = FakeKube()
+        a, b = elector(api, "a"), elector(api, "b")
+        first = asyncio.create_task(operator(a))
+        await asyncio.sleep(1)
+        second = asyncio.create_task(operator(b))
+        await asyncio.sleep(600)
+        assert a.leading()
+        assert not b.leading()
+        lease = api.see(LEASE, "operator", "nopal-system")
+        assert lease is not None
+        assert lease["spec"]["holderIdentity"] == "a"
+        end(first, second)
+
+    run_virtual(main())
+
+
+def test_after_a_kill_the_second_takes_over_when_the_lease_has_run_out() -> None:
+    async def main() -> None:
+        api = FakeKube()
+        a, b = elector(api, "a"), elector(api, "b")
+        first, second = asyncio.create_task(operator(a)), asyncio.create_task(operator(b))
+        await asyncio.sleep(100)
+        assert a.leading() != b.leading()
+        dead, other = (first, b) if a.leading() else (second, a)
+        dead.cancel()
+        began = time()
+        while not other.leading():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        assert 13 <= time() - began <= 20
+        end(first, second)
+
+    run_virtual(main())
+
+
+def test_a_released_lease_is_taken_at_once() -> None:
+    async def main() -> None:
+        api = FakeKube()
+        a, b = elector(api, "a"), elector(api, "b")
+        first = asyncio.create_task(operator(a))
+        await asyncio.sleep(5)
+        second = asyncio.create_task(operator(b))
+        await asyncio.sleep(5)
+        first.cancel()
+        await a.release()
+        assert not a.leading()
+        await asyncio.sleep(3)
+        assert b.leading()
+        end(second)
+
+    run_virtual(main())
+
+
+def test_the_api_away_for_less_than_the_deadline_costs_nothing() -> None:
+    async def main() -> None:
+        api, lost = FakeKube(), list[float]()
+        hang = [False]
+
+        async def way() -> None:
+            if hang[0]:
+                await asyncio.sleep(1e6)
+
+        a = elector(SlowKube(api, way), "a", on_lost=lambda: lost.append(time()))
+        task = asyncio.create_task(operator(a))
+        await asyncio.sleep(10)
+        hang[0] = True
+        await asyncio.sleep(6)
+        hang[0] = False
+        await asyncio.sleep(100)
+        assert a.leading()
+        assert not lost
+        hang[0] = True
+        await asyncio.sleep(20)
+        assert not a.leading()
+        assert len(lost) == 1
+        assert 116 + 6 <= lost[0] <= 116 + 10.1
+        assert task.done()
+        assert isinstance(task.exception(), TransientError)
+
+    run_virtual(main())
+
+
+def test_an_answer_that_was_lost_is_not_another_leader() -> None:
+    async def main() -> None:
+        api, lost = FakeKube(), list[float]()
+        drop = [0]
+
+        async def after(call: Call) -> None:
+            if call.phase == "after" and call.verb == "replace" and drop[0]:
+                drop[0] -= 1
+                raise TransientError("ApiUnavailable", "the answer was lost")
+
+        api.hooks.append(after)
+        a = elector(api, "a", on_lost=lambda: lost.append(time()))
+        task = asyncio.create_task(operator(a))
+        await asyncio.sleep(10)
+        drop[0] = 2
+        await asyncio.sleep(100)
+        assert a.leading()
+        assert not lost
+        end(task)
+
+    run_virtual(main())
+
+
+def test_a_lease_stolen_by_hand_ends_the_leader_at_once() -> None:
+    async def main() -> None:
+        api, lost = FakeKube(), list[float]()
+        a = elector(api, "a", on_lost=lambda: lost.append(time()))
+        task = asyncio.create_task(operator(a))
+        await asyncio.sleep(10)
+        lease = api.see(LEASE, "operator", "nopal-system")
+        assert lease is not None
+        api.put(LEASE, {"metadata": lease["metadata"], "spec": {"holderIdentity": "thief"}})
+        await asyncio.sleep(2.5)
+        assert not a.leading()
+        assert lost
+        assert task.done()
+        task.exception()
+
+    run_virtual(main())
+
+
+def test_the_spans_must_make_sense() -> None:
+    async def main() -> None:
+        for wrong in ({"deadline_seconds": 15.0}, {"renew_seconds": 10.0}):
+            with pytest.raises(ValueError, match="must hold"):
+                elector(FakeKube(), "a", **wrong)
+
+    run_virtual(main())
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    drifts=st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=3),
+    trouble=st.floats(0, 0.3),
+)
+def test_never_two_leaders(seed: int, drifts: Sequence[float], trouble: float) -> None:
+    """Clocks drift; ways to the API are slow, cut for a while, or deliver after minutes."""
+    dice = random.Random(seed)  # noqa: S311
+    led = set[str]()
+
+    def way() -> Callable[[], Awaitable[None]]:
+        cut = [0.0]
+
+        async def travel() -> None:
+            if time() >= cut[0] and dice.random() < 0.1:
+                cut[0] = time() + dice.choice([3, 8, 11, 14, 18, 25])
+            late = dice.choice([0.5, 1.9, 4, 16, 120]) if dice.random() < trouble else 0.01
+            await asyncio.sleep(max(late, cut[0] - time()))
+
+        return travel
+
+    async def process(api: FakeKube, number: int, electors: dict[int, Elector]) -> None:
+        drift = 1 + drifts[number]
+        while True:  # a process that lost is started again, with a new identity
+            name = f"{number}-{time()}"
+            made = elector(SlowKube(api, way()), name, clock=lambda: time() * drift)
+            electors[number] = made
+            await made.acquire()
+            # Only here a second leader could begin.
+            assert [n for n, e in electors.items() if e.leading()] == [number]
+            led.add(name)
+            with suppress(TransientError):
+                await made.keep()
+            await asyncio.sleep(dice.random())
+
+    async def main() -> None:
+        api, electors = FakeKube(), dict[int, Elector]()
+        tasks = [asyncio.create_task(process(api, n, electors)) for n in range(len(drifts))]
+        done, _ = await asyncio.wait(tasks, timeout=600, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+        end(*tasks)
+
+    with capture_logs():
+        run_virtual(main())
+    assert led  # somebody did lead: the property is not empty
+
+
+def test_a_guarded_api_writes_only_while_leading() -> None:
+    async def main() -> None:
+        api, may = FakeKube(), [True]
+        guarded = GuardedKube(api, lambda: may[0])
+        made = await guarded.create(HOST, {"metadata": {"name": "a"}, "spec": {}})
+        meta = made["metadata"]
+        exact = {"name": "a", "resource_version": meta["resourceVersion"]}
+        may[0] = False
+        before = len(api.calls)
+        for write in (
+            guarded.create(HOST, {"metadata": {"name": "b"}, "spec": {}}),
+            guarded.replace(HOST, made),
+            guarded.delete(HOST, name="a", uid=meta["uid"]),
+            guarded.apply_status(HOST, **exact, manager="m", status={"zone": "z"}),
+            guarded.set_finalizers(HOST, **exact, uid=meta["uid"], finalizers=()),
+        ):
+            with pytest.raises(TransientError, match="NotLeading"):
+                await write
+        assert len(api.calls) == before
+        assert (await guarded.get(HOST, name="a"))["metadata"]["uid"] == meta["uid"]
+        assert len((await guarded.list(HOST)).items) == 1
+
+    run_virtual(main())
+
+
+def beat(api: KubeApi, clock: Clock = time) -> Heartbeat:
+    return Heartbeat(api, "node-1", renew_seconds=5, lease_seconds=15, clock=clock)
+
+
+def test_a_heartbeat_creates_and_renews_its_lease() -> None:
+    async def main() -> None:
+        api = FakeKube()
+        heartbeat = beat(api)
+        assert not heartbeat.fresh()
+        task = asyncio.create_task(heartbeat.run())
+        await asyncio.sleep(1)
+        lease = api.see(LEASE, "node-1", "nopal-hosts")
+        assert lease is not None
+        assert lease["spec"]["leaseDurationSeconds"] == 15
+        assert heartbeat.fresh()
+        await asyncio.sleep(99)
+        assert heartbeat.fresh()
+        writes = [c for c in api.calls if c.verb in ("create", "replace")]
+        assert 20 <= len(writes) <= 21
+        assert [c.verb for c in api.calls].count("get") == 1
+        end(task)
+
+    run_virtual(main())
+
+
+def test_a_heartbeat_counts_from_before_the_request_was_sent() -> None:
+    async def main() -> None:
+        async def way() -> None:
+            await asyncio.sleep(2)
+
+        heartbeat = beat(SlowKube(FakeKube(), way))
+        await heartbeat.renew()  # read: 0 to 4, write: sent at 4, answered at 8
+        assert time() == 8
+        await asyncio.sleep(4 + 15 - 8 - 0.1)
+        assert heartbeat.fresh()
+        await asyncio.sleep(0.2)
+        assert not heartbeat.fresh()
+
+    run_virtual(main())
+
+
+def test_a_heartbeat_survives_an_outage_a_deletion_and_a_second_writer() -> None:
+    async def main() -> None:
+        api, down = FakeKube(), [False]
+
+        async def hook(_call: Call) -> None:
+            if down[0]:
+                raise TransientError("ApiUnavailable", "down")
+
+        api.hooks.append(hook)
+        heartbeat = beat(api)
+        task = asyncio.create_task(heartbeat.run())
+        await asyncio.sleep(1)
+        down[0] = True
+        await asyncio.sleep(30)
+        assert not heartbeat.fresh()
+        down[0] = False
+        await asyncio.sleep(6)
+        assert heartbeat.fresh()
+        api.remove(LEASE, "node-1", "nopal-hosts")
+        await asyncio.sleep(11)
+        assert heartbeat.fresh()
+        assert api.see(LEASE, "node-1", "nopal-hosts")
+        lease = api.see(LEASE, "node-1", "nopal-hosts")
+        assert lease is not None
+        api.put(LEASE, {"metadata": lease["metadata"], "spec": {"holderIdentity": "other"}})
+        await asyncio.sleep(11)
+        assert heartbeat.fresh()
+        end(task)
+
+    run_virtual(main())
+
+
+def test_a_heartbeat_tells_that_its_namespace_is_missing() -> None:
+    async def main() -> None:
+        api = FakeKube()
+
+        async def hook(call: Call) -> None:
+            if call.verb == "create":
+                raise NotFoundError("NotFound", "namespace nopal-hosts not found")
+
+        api.hooks.append(hook)
+        heartbeat = beat(api)
+        with pytest.raises(NotFoundError):
+            await heartbeat.renew()
+        assert not heartbeat.fresh()
+
+    run_virtual(main())
+
+
+def lease(renewed: str, seconds: int = 15) -> Body:
+    spec = {"renewTime": renewed, "leaseDurationSeconds": seconds}
+    return {"metadata": {"name": "node-1"}, "spec": spec}
+
+
+def test_a_lease_watch_counts_from_what_it_saw_itself() -> None:
+    clock = [1000.0]
+    watch = LeaseWatch(clock=lambda: clock[0])
+    assert watch.fresh("node-1") is None
+    watch.observe(lease("2001-01-01T00:00:00Z"))  # the host's own clock does not matter
+    clock[0] += 14
+    assert watch.fresh("node-1")
+    watch.observe(lease("2001-01-01T00:00:00Z"))  # the same again is no sign of life
+    assert watch.expires_in("node-1") == pytest.approx(1)
+    clock[0] += 2
+    assert watch.fresh("node-1") is False
+    assert watch.expires_in("node-1") == 0
+    watch.observe(lease("2000-01-01T00:00:00Z"))  # another one is, even with a clock set back
+    assert watch.fresh("node-1")
+    watch.forget("node-1")
+    assert watch.fresh("node-1") is None
