@@ -11,15 +11,18 @@ from nopal_operator.world import Known, World
 from nopal_scheduler import Host as Place
 from nopal_scheduler import Room, host_capacity
 
+UNTOLD = "not ready (no heartbeat seen yet)"
 
-def not_usable(world: World, host: Known[Host]) -> str:
-    """Return why nothing can be asked of the host now; empty if it is well."""
+
+def not_ready(world: World, host: Known[Host]) -> str:
+    """Return why the host is not ready, as far as is known; empty if it is.
+
+    For reports: while nothing is known of the heartbeat the host's own last word counts, so that
+    a restarted operator does not first call everything dead.
+    """
     if host.record.deleting:
         return "being deleted"
-    fresh = world.heartbeats.get(host.record.name)
-    if fresh is None:
-        return "not ready (no heartbeat seen yet)"
-    if not fresh:
+    if world.heartbeats.get(host.record.name) is False:
         return "not ready (HostUnreachable)"
     ready = find(host.model.status.conditions, "Ready")
     if ready is None:
@@ -27,6 +30,13 @@ def not_usable(world: World, host: Known[Host]) -> str:
     if ready.status != "True":
         return f"not ready ({ready.reason})"
     return ""
+
+
+def not_usable(world: World, host: Known[Host]) -> str:
+    """Return why nothing new can be asked of the host now; empty if it is well."""
+    if world.heartbeats.get(host.record.name) is None:
+        return UNTOLD
+    return not_ready(world, host)
 
 
 def blocked(world: World, host: Known[Host], zone: Known[Zone]) -> str:

@@ -194,3 +194,31 @@ def test_many_at_once_share_the_room_exactly() -> None:
         assert hand.said(waiting).message.startswith("0/2 hosts fit: 2 insufficient memory")
 
     run(test)
+
+
+def test_a_restarted_operator_writes_nothing_where_nothing_changed() -> None:
+    async def test(running: Running) -> None:
+        hand = running.hand
+        hand.zone()
+        await running.host("n1", networks=["lan"])
+        hand.network("lan")
+        hand.vm(disks=[{"name": "root", "disk": {"name": "root"}}])
+        hand.disk("root")
+        hand.disk("free")
+        image = hand.image()
+        hand.vm("large", memory={"size": "100Gi"})
+        working = asyncio.create_task(running.operator().run())
+        await asyncio.sleep(20)
+        await hand.ready_image(image)
+        await asyncio.sleep(20)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        for _ in range(3):
+            running.kube.calls.clear()
+            again = asyncio.create_task(running.operator().run())
+            await asyncio.sleep(1000)
+            again.cancel()
+            await asyncio.gather(again, return_exceptions=True)
+            assert running.writes() == 0
+
+    run(test, started=False)

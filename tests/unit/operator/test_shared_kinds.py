@@ -36,8 +36,8 @@ async def test_a_zone_tells_its_room(lab: Lab) -> None:
     status = lab.model(ZONE_KEY).status
     assert (status.hosts.total, status.hosts.ready) == (2, 2)
     assert status.capacity.cpu == 2 * 4 * 4  # overcommit 400 %
-    assert int(status.capacity.memory) == 2 * 14 * GIB  # 2 GiB are kept by each host
-    assert (status.allocated.cpu, status.allocated.memory) == (0, "0")
+    assert status.capacity.memory == f"{2 * 14 * 1024}Mi"  # 2 GiB are kept by each host
+    assert (status.allocated.cpu, status.allocated.memory) == (0, "0Mi")
     assert lab.said(ZONE_KEY, "Ready").status == "True"
 
 

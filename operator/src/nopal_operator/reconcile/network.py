@@ -6,7 +6,7 @@ from nopal_api.host import Host
 from nopal_api.names import FINALIZER, MANAGER_OPERATOR
 from nopal_api.network import Network
 from nopal_api.zone import HostCount
-from nopal_operator.places import not_usable
+from nopal_operator.places import not_ready
 from nopal_operator.reconcile.plan import (
     ApplyStatus,
     Plan,
@@ -75,7 +75,7 @@ def _guests(world: World, network: str) -> list[str]:
 
 def _ready(world: World, network: Known[Network]) -> Condition:
     zone, name = network.model.spec.zone, network.record.name
-    hosts = [h for h in world.hosts(zone) if not not_usable(world, h)]
+    hosts = [h for h in world.hosts(zone) if not not_ready(world, h)]
     missing = [h for h in hosts if _state(h, name) != "True"]
     if world.zone(zone) is None:
         reason, message = "ZoneNotFound", f'Zone "{zone}" not found: create it.'

@@ -83,6 +83,8 @@ def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
         needs = needs_of(world, vm)
         return Plan(_assign(world, vm, needs))
     except UnmetError as unmet:
+        if unmet.reason == "Unschedulable" and _is_told(vm) and _is_unclear(world, vm):
+            return Plan()
         age = now - world.times.first_seen.get(vm.record.uid, now)
         if unmet.reason in _MAY_SETTLE and age < world.patience.settle:
             return Plan(requeue_after=world.patience.settle - age)
@@ -117,6 +119,17 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
             wire(assignment=assignment, conditions=(_scheduled(vm, assignment),)),
         ),
     )
+
+
+def _is_told(vm: Known[VirtualMachine]) -> bool:
+    said = find(vm.model.status.conditions, "Scheduled")
+    return said is not None and said.reason == "Unschedulable"
+
+
+def _is_unclear(world: World, vm: Known[VirtualMachine]) -> bool:
+    """Tell whether a host was not heard of yet: what was said before the restart may still hold."""
+    hosts = world.hosts(vm.model.spec.zone)
+    return any(world.heartbeats.get(host.record.name) is None for host in hosts)
 
 
 def _bound(vm: Known[VirtualMachine]) -> tuple[Step, ...]:

@@ -3,9 +3,10 @@
 
 from nopal_api.conditions import Condition, condition
 from nopal_api.names import MANAGER_OPERATOR
+from nopal_api.quantity import MIB
 from nopal_api.shared import Resources
 from nopal_api.zone import HostCount, Zone, ZoneStatus
-from nopal_operator.places import capacity_of, not_usable
+from nopal_operator.places import capacity_of, not_ready
 from nopal_operator.reconcile.host import is_contested
 from nopal_operator.reconcile.plan import ApplyStatus, Plan, wire
 from nopal_operator.world import Known, World
@@ -44,7 +45,7 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
 
 def _status(world: World, zone: Known[Zone]) -> ZoneStatus:
     hosts = world.hosts(zone.record.name)
-    ready = [h for h in hosts if not not_usable(world, h)]
+    ready = [h for h in hosts if not not_ready(world, h)]
     capacity, taken = Room(), Room()
     for host in ready:
         capacity = capacity + capacity_of(host.model, zone.model)
@@ -53,8 +54,8 @@ def _status(world: World, zone: Known[Zone]) -> ZoneStatus:
     return ZoneStatus(
         observed_generation=zone.record.generation,
         hosts=HostCount(total=len(hosts), ready=len(ready)),
-        capacity=_resources(capacity),
-        allocated=_resources(taken),
+        capacity=Resources(cpu=capacity.cpu, memory=f"{capacity.memory // MIB}Mi"),
+        allocated=Resources(cpu=taken.cpu, memory=f"{-(-taken.memory // MIB)}Mi"),
         conditions=(_ready(world, zone, total=len(hosts), ready=len(ready)),),
     )
 
@@ -84,10 +85,6 @@ def _ready(world: World, zone: Known[Zone], *, total: int, ready: int) -> Condit
         message=message,
         generation=zone.record.generation,
     )
-
-
-def _resources(room: Room) -> Resources:
-    return Resources(cpu=room.cpu, memory=str(room.memory))
 
 
 def _figures(status: ZoneStatus) -> object:
