@@ -25,7 +25,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
 @pytest.fixture
 def space(site: Site, request: pytest.FixtureRequest) -> Iterator[Space]:
     """A namespace that is empty before the test and removed with all it holds after it."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50]
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50].rstrip("-")
     kubectl = site.cluster.kubectl
     kubectl.run("create", "namespace", name)
     yield Space(site, name)
