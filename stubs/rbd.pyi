@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What Nopal uses of Debian's python3-rbd (Ceph 16), which carries no types.
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from rados import Ioctx
@@ -68,6 +69,16 @@ class Image:
     def break_lock(self, client: str, cookie: str) -> None: ...
     def create_snap(self, name: str) -> None: ...
     def remove_snap(self, name: str) -> None: ...
+    def create_timestamp(self) -> datetime: ...
+    def diff_iterate(
+        self,
+        offset: int,
+        length: int,
+        from_snapshot: str | None,
+        iterate_cb: Callable[[int, int, bool], object],
+        include_parent: bool = ...,
+        whole_object: bool = ...,
+    ) -> None: ...
     def list_snaps(self) -> Iterator[dict[str, Any]]: ...
 
 class ImageNotFound(OSError): ...

@@ -111,6 +111,11 @@ class FakePool(StoragePool):
         if image is None:
             image = self._create(disk)
         step = disk_step(image.found(), disk)
+        if step is DiskStep.REPLACE:
+            with self.cluster.effect("remove", writes=False):
+                del self.images[disk.image]
+            image = self._create(disk)
+            step = DiskStep.FINISH
         if image.size < disk.size:
             with self.cluster.effect("resize"):
                 image.size = disk.size

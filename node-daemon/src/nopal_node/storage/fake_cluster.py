@@ -45,7 +45,12 @@ class FakeImage:
 
     def found(self) -> Found:
         """Return what a client sees of it."""
-        return Found(size=self.size, ownership=self.ownership, parent=self.parent)
+        return Found(
+            size=self.size,
+            ownership=self.ownership,
+            parent=self.parent,
+            holds_data=bool(self.content),
+        )
 
 
 @dataclass(slots=True)

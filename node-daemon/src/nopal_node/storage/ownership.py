@@ -18,6 +18,9 @@ NOTHING = "-"
 """Stands for an empty value: the Python binding's metadata_list (16.2) shifts keys and values by
 one where a value is empty. Left out, a clone would keep its parent's entry."""
 
+SETTLED_SECONDS = 10.0
+"""A younger half-made clone may be one that another host is making at this moment."""
+
 OURS = ("disk-", "image-", "seed-")
 """How the names of our images begin."""
 
@@ -53,6 +56,9 @@ class Found:
     """None while it is half-made."""
     parent: str | None
     """The snapshot that it hangs on now; renamed by Ceph when the snapshot was removed."""
+    holds_data: bool = True
+    """False if it is half-made and nothing was ever written into it."""
+    age_seconds: float = SETTLED_SECONDS
 
     @property
     def origin(self) -> str | None:
@@ -66,6 +72,8 @@ class DiskStep(Enum):
     DONE = "done"
     GROW = "grow"
     FINISH = "finish"
+    REPLACE = "replace"
+    """A clone that broke off before it got its parent: an empty image where a copy should be."""
 
 
 def read_ownership(entries: Mapping[str, str], image_id: str) -> Ownership | None:
@@ -112,10 +120,22 @@ def in_use(image: str, watcher: Watcher) -> TransientError:
     )
 
 
+def being_made(image: str) -> TransientError:
+    """Return the error of an image that another host is making."""
+    return TransientError(
+        "ImageInUse", f"RBD image {image} is being made by another host at this moment"
+    )
+
+
 def disk_step(found: Found, disk: DiskImage) -> DiskStep:
     """Tell what is left to do, or raise ConflictError (ImageConflict)."""
     require_owner(found.ownership, disk.image, disk.owner_uid)
     wanted = parent_name(disk.parent)
+    if wanted and found.ownership is None and found.parent is None and not found.holds_data:
+        # Librbd's clone is not atomic. The clocks of two machines are compared: close is enough.
+        if abs(found.age_seconds) < SETTLED_SECONDS:
+            raise being_made(disk.image)
+        return DiskStep.REPLACE
     if (found.origin or "") != wanted:
         raise ConflictError(
             "ImageConflict",

@@ -14,6 +14,7 @@ from .ownership import (
     DiskStep,
     Found,
     Ownership,
+    being_made,
     claim_needed,
     disk_step,
     in_use,
@@ -50,13 +51,18 @@ def ensure_disk(pool: RbdPool, disk: DiskImage) -> ImageInfo:
         if found is None:
             if not _create(pool, disk):
                 continue  # somebody else did meanwhile: look again
-            found = Found(size=0, ownership=None, parent=None)
-        elif disk_step(found, disk) is DiskStep.DONE:
-            return image_info(found)
-        return _finish(pool, disk)
-    raise TransientError(
-        "ImageInUse", f"RBD image {disk.image} is being made by somebody else at this moment"
-    )
+        else:
+            step = disk_step(found, disk)
+            if step is DiskStep.DONE:
+                return image_info(found)
+            if step is DiskStep.REPLACE:
+                _remove_empty(pool, disk.image)
+                continue
+        try:
+            return _finish(pool, disk)
+        except NotFoundError:
+            continue  # another host took it for broken off and makes it anew
+    raise being_made(disk.image)
 
 
 def _create(pool: RbdPool, disk: DiskImage) -> bool:
@@ -103,10 +109,14 @@ def _remove_remnant(pool: RbdPool, image: str) -> None:
 
     It has no header, so it never held a byte; an image that can be opened is left alone.
     """
+    if pool.find(image) is None:
+        _remove_empty(pool, image)
+
+
+def _remove_empty(pool: RbdPool, image: str) -> None:
+    """Remove an image that never held a byte; Ceph refuses while a client has it open."""
     import rbd
 
-    if pool.find(image) is not None:
-        return
     try:
         with pool.ioctx(f"remove what is left of image {image}") as ioctx:
             rbd.RBD().remove(ioctx, image)

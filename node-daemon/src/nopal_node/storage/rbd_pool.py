@@ -3,7 +3,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nopal_runtime.ceph.connection import CephConnection, host_of
@@ -60,11 +61,26 @@ class RbdPool:
 
 def look(handle: "rbd.Image") -> Found:
     """Return what an open image shows."""
-    return Found(
-        size=handle.size(),
-        ownership=read_ownership(dict(handle.metadata_list()), handle.id()),
-        parent=_parent(handle),
+    ownership = read_ownership(dict(handle.metadata_list()), handle.id())
+    found = Found(size=handle.size(), ownership=ownership, parent=_parent(handle))
+    if ownership is not None:
+        return found
+    age = datetime.now(UTC) - handle.create_timestamp().replace(tzinfo=UTC)
+    return replace(found, holds_data=_holds_data(handle), age_seconds=age.total_seconds())
+
+
+def _holds_data(handle: "rbd.Image") -> bool:
+    """Tell whether the image has any object of its own; its object map answers."""
+    seen: list[bool] = []
+    handle.diff_iterate(
+        0,
+        handle.size(),
+        None,
+        lambda _offset, _length, exists: seen.append(exists),
+        include_parent=False,
+        whole_object=True,
     )
+    return any(seen)
 
 
 def _parent(handle: "rbd.Image") -> str | None:
