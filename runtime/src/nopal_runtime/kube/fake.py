@@ -4,7 +4,6 @@
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -45,7 +44,7 @@ class _Object:
     owners: Owners = field(default_factory=dict)
 
     def wire(self) -> dict[str, Any]:
-        body = deepcopy(self.body)
+        body: dict[str, Any] = _copy(self.body)
         if self.owners:
             body["metadata"]["managedFields"] = [
                 {
@@ -163,7 +162,7 @@ class FakeKube(KubeApi):
         if found.body.get("status") and not applied.status:
             raise TerminalError("Invalid", f"{kind} {name}: status must not become empty")
         if applied.status != found.body.get("status", {}) or applied.owners != found.owners:
-            old = deepcopy(found.body)
+            old = _copy(found.body)
             found.body["status"], found.owners = applied.status, applied.owners
             self._changed(found, old)
         body = found.wire()
@@ -188,7 +187,7 @@ class FakeKube(KubeApi):
                 "Conflict", f"{kind} {name} is another object by now: read it again"
             )
         self._check_version(found, resource_version)
-        old = deepcopy(found.body)
+        old = _copy(found.body)
         found.body["metadata"]["finalizers"] = [*finalizers]
         self._changed(found, old)
         await self._after(call)
@@ -239,7 +238,7 @@ class FakeKube(KubeApi):
     def strip_finalizers(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Take all finalizers off the object, as a person in a hurry does."""
         found = self._find(kind, namespace, name)
-        old = deepcopy(found.body)
+        old = _copy(found.body)
         found.body["metadata"]["finalizers"] = []
         self._changed(found, old)
 
@@ -292,7 +291,7 @@ class FakeKube(KubeApi):
             raise TerminalError("Invalid", f"{kind} {where}: {first['msg']}") from error
 
     def _create(self, kind: Kind, body: Body) -> Body:
-        made: dict[str, Any] = deepcopy(dict(body))
+        made: dict[str, Any] = _copy(dict(body))
         meta = made["metadata"] = {**made["metadata"]}
         key = Key(kind.kind, meta.get("namespace", ""), meta["name"])
         if bool(key.namespace) != kind.namespaced:
@@ -313,8 +312,8 @@ class FakeKube(KubeApi):
         return found.wire()
 
     def _replace(self, found: _Object, body: Body) -> None:
-        old = deepcopy(found.body)
-        new = deepcopy(dict(body))
+        old = _copy(found.body)
+        new = _copy(dict(body))
         kept = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "resourceVersion")
         meta = {**new["metadata"], **{k: v for k, v in old["metadata"].items() if k in kept}}
         meta.pop("managedFields", None)
@@ -332,7 +331,7 @@ class FakeKube(KubeApi):
 
     def _delete(self, found: _Object) -> None:
         meta = found.body["metadata"]
-        old = deepcopy(found.body)
+        old = _copy(found.body)
         if meta.get("finalizers"):
             if "deletionTimestamp" not in meta:
                 meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -358,7 +357,16 @@ class FakeKube(KubeApi):
             now = not gone and selects(watch.field_selector, body)
             if was or now:
                 event: EventType = "ADDED" if not was else "MODIFIED" if now else "DELETED"
-                _soon(watch.callback, event, deepcopy(body))
+                _soon(watch.callback, event, _copy(body))
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of what JSON can hold; several times faster than copy.deepcopy."""
+    if isinstance(value, Mapping):
+        return {key: _copy(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(child) for child in value]
+    return value
 
 
 def _soon(callback: Callable[[EventType, Body], None], event: EventType, body: Body) -> None:
