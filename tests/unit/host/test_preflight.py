@@ -46,10 +46,16 @@ def test_a_host_that_has_everything_passes_every_check() -> None:
             id="libvirt down",
         ),
         pytest.param(
-            replace(SEEN, hypervisor=replace(HYPERVISOR, kvm=False, kvm_message="no /dev/kvm.")),
+            replace(SEEN, hypervisor=replace(HYPERVISOR, kvm=False, kvm_message="no /dev/kvm: x")),
             *("KVMUsable", "False", "Emulation"),
-            "no /dev/kvm. Guests run by emulation, many times slower. Enable VT-x",
-            id="no KVM",
+            "no /dev/kvm: x",
+            id="no KVM, as the hypervisor tells it",
+        ),
+        pytest.param(
+            replace(SEEN, hypervisor=replace(HYPERVISOR, kvm=False)),
+            *("KVMUsable", "False", "Emulation"),
+            "modprobe kvm_intel",
+            id="no KVM, and nobody says why",
         ),
         pytest.param(
             replace(SEEN, hypervisor=UNREACHABLE),

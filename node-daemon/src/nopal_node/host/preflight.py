@@ -26,6 +26,12 @@ CLOCK = "ClockSynchronized"
 ENOUGH_OSD_HOSTS = 3
 """With fewer, one host that fails takes the storage of the others with it."""
 
+_KVM_REMEDY = (
+    "a tiny guest did not start with KVM: guests run by emulation, many times slower. Enable VT-x or"
+    " AMD-V in the firmware (nested virtualization, if this host is a guest), then modprobe"
+    " kvm_intel or kvm_amd, and restart the node daemon"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolSeen:
@@ -86,8 +92,8 @@ def _libvirt(seen: HostSeen) -> Condition:
             LIBVIRT,
             False,
             reason=seen.hypervisor.reason,
-            message=f"{seen.hypervisor.message.rstrip('.')}. Start libvirt on this host:"
-            " systemctl start libvirtd virtlogd; guests that run go on running",
+            message=f"{seen.hypervisor.message.rstrip('.')}: systemctl start libvirtd virtlogd."
+            " Guests that run go on running",
         )
     return condition(LIBVIRT, True, reason="Reachable")
 
@@ -99,14 +105,8 @@ def _kvm(seen: HostSeen) -> Condition:
         )
     if seen.hypervisor.kvm:
         return condition(KVM, True, reason="Usable")
-    why = seen.hypervisor.kvm_message.rstrip(".") or "a tiny guest did not start with KVM"
     return condition(
-        KVM,
-        False,
-        reason="Emulation",
-        message=f"{why}. Guests run by emulation, many times slower. Enable VT-x or AMD-V in the"
-        " firmware (nested virtualization, if this host is a guest), then: modprobe kvm_intel"
-        " or kvm_amd, and restart the node daemon",
+        KVM, False, reason="Emulation", message=seen.hypervisor.kvm_message or _KVM_REMEDY
     )
 
 
