@@ -174,7 +174,13 @@ class Space:
         return self.until(name, lambda vm: status_of(vm, "Ready") == "True", "is Ready")
 
     def until(
-        self, name: str, true: Callable[[Object], bool], what: str, kind: str = "vm"
+        self,
+        name: str,
+        true: Callable[[Object], bool],
+        what: str,
+        kind: str = "vm",
+        *,
+        seconds: float = PATIENCE,
     ) -> Object:
         """Wait until something is true of the object, and give it."""
         last: Object = {}
@@ -185,7 +191,7 @@ class Space:
             return true(last)
 
         try:
-            wait(look, f"{kind} {name} {what}")
+            wait(look, f"{kind} {name} {what}", seconds=seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; status: {json.dumps(last.get('status'))}") from None
         return last

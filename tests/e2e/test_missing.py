@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is missing is named, with the remedy, and what waited for it starts by itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from support.site import NETWORK, Site, Space, condition, reason_of, status_of, wait
+
+pytestmark = pytest.mark.real
+
+
+def refused(space: Space, name: str, reason: str, kind: str = "Scheduled") -> str:
+    """Wait until the VM's condition has that reason; return the message."""
+    vm = space.until(name, lambda found: reason_of(found, kind) == reason, f"says {reason}")
+    assert status_of(vm, kind) == "False"
+    return str(condition(vm, kind)["message"])
+
+
+def test_a_disk_and_its_image_that_come_later(space: Space) -> None:
+    site = space.site
+    late = f"late-{space.namespace}"[:60]
+    space.apply(space.vm("vm1", "root"))
+    assert '"root"' in refused(space, "vm1", "DiskNotFound")
+
+    space.apply(space.disk("root", image=late))
+    assert late in refused(space, "vm1", "ImageNotFound")
+
+    site.apply(site.image(late))
+    space.running("vm1")
+    space.delete("vm", "vm1")
+    space.delete("disk", "root")
+    site.delete("image", late)
+    wait(
+        lambda: not [i for i in site.images() if i.startswith("trash:image")], "the source is gone"
+    )
+
+
+def test_a_network_that_comes_later_and_is_made_and_removed_by_nopal(space: Space) -> None:
+    site = space.site
+    name = "made"
+    vm = space.vm("vm1", "root", interfaces=[{"name": "lan", "network": {"name": name}}])
+    space.apply(space.disk("root"), vm)
+    assert f'"{name}"' in refused(space, "vm1", "NetworkNotFound")
+
+    bridge = {"name": "np-made", "management": "Managed", "mtu": 1400}
+    site.apply(site.network(name, bridge=bridge))
+    running = space.running("vm1")
+    host, _ = space.domain(running)
+    mac = running["status"]["assignment"]["interfaces"][0]["mac"]
+    assert "mtu 1400" in host.run("ip", "link", "show", "np-made")
+    taps = host.run("ip", "-o", "link", "show", "master", "np-made")
+    assert taps.count("vnet") == 1
+    assert mac in host.virsh("dumpxml", running["metadata"]["uid"])
+
+    site.delete("network", name, wait=False)
+    deleting = site.get("network", name)
+    assert deleting is not None, "it waits for its virtual machine"
+    space.delete("vm", "vm1")
+    wait(lambda: site.get("network", name) is None, "the network goes")
+    for each in site.cluster.hosts.values():
+        assert "np-made" not in each.run("ip", "-o", "link", "show")
+
+
+def test_a_bridge_that_is_not_there(space: Space) -> None:
+    site = space.site
+    site.apply(site.network("absent", bridge={"name": "br-absent"}))
+    vm = space.vm("vm1", "root", interfaces=[{"name": "lan", "network": {"name": "absent"}}])
+    space.apply(space.disk("root"), vm)
+    message = refused(space, "vm1", "Unschedulable")
+    assert message.startswith("0/2 hosts fit")
+    assert "absent" in message
+
+    for host in site.cluster.hosts.values():
+        host.run("ip", "link", "add", "br-absent", "type", "bridge")
+        host.run("ip", "link", "set", "br-absent", "up")
+    try:
+        space.running("vm1")
+        space.delete("vm", "vm1")
+    finally:
+        for host in site.cluster.hosts.values():
+            host.run("ip", "link", "del", "br-absent")
+        site.delete("network", "absent")
+
+
+def test_a_zone_that_does_not_allow_the_namespace(space: Space) -> None:
+    site = space.site
+    space.apply(space.disk("root"), space.vm("vm1", "root"), space.vm("vm2", zone="nowhere"))
+    space.running("vm1")
+    assert '"nowhere"' in refused(space, "vm2", "ZoneNotFound")
+    narrow = site.zone(allowedNamespaces={"from": "Listed", "names": ["elsewhere"]})
+    site.apply(narrow)
+    try:
+        space.apply(space.vm("vm3"))
+        assert space.namespace in refused(space, "vm3", "NamespaceNotAllowed")
+        assert status_of(space.get("vm", "vm1"), "Ready") == "True", "what runs is not touched"
+    finally:
+        site.apply(site.zone(allowedNamespaces={"from": "All"}))
+    # Without a disk there is nothing to boot, but it runs.
+    space.running("vm3")
+
+
+def test_a_disk_that_another_vm_has(space: Space) -> None:
+    space.apply(space.disk("root"), space.vm("vm1", "root"))
+    space.running("vm1")
+    space.apply(space.vm("vm2", "root"))
+    assert '"vm1"' in refused(space, "vm2", "DiskInUse")
+    space.delete("vm", "vm1")
+    space.running("vm2")
+    assert space.counts("root").boots == 2
+
+
+def test_a_vm_that_fits_nowhere_says_why_and_starts_when_there_is_room(space: Space) -> None:
+    site = space.site
+    space.apply(space.disk("root"), space.vm("vm1", "root", cpu={"cores": 5}))
+    zone = site.zone(cpuOvercommitPercent=200)
+    site.apply(zone)
+    try:
+        message = refused(space, "vm1", "Unschedulable")
+        assert message.startswith("0/2 hosts fit: 2 insufficient cpu (needs 5"), message
+    finally:
+        site.apply(site.zone(cpuOvercommitPercent=400))
+    space.running("vm1")
+
+
+def test_a_vm_that_needs_more_memory_than_any_host_has(space: Space) -> None:
+    space.apply(space.vm("vm1", memory={"size": "1Ti"}))
+    message = refused(space, "vm1", "Unschedulable")
+    assert "2 insufficient memory (needs 1" in message
+
+
+def test_hosts_that_take_no_more(space: Space) -> None:
+    site = space.site
+    kubectl = site.cluster.kubectl
+    stop, go = '{"spec":{"scheduling":"Disabled"}}', '{"spec":{"scheduling":"Enabled"}}'
+    kubectl.run("patch", "host", "node-1", "--type=merge", "-p", stop)
+    try:
+        space.apply(*(space.disk(f"d{n}") for n in range(3)))
+        space.apply(*(space.vm(f"vm{n}", f"d{n}") for n in range(3)))
+        for n in range(3):
+            assert space.running(f"vm{n}")["status"]["assignment"]["nodeName"] == "node-2"
+    finally:
+        kubectl.run("patch", "host", "node-1", "--type=merge", "-p", go)
+
+
+def test_images_that_are_refused_say_why(space: Space) -> None:
+    site = space.site
+    before = site.images()
+    wrong = site.image("wrong-sum", sha256="0" * 64)
+    other = site.image("wrong-format", format="qcow2")
+    site.apply(wrong, other)
+    for name, reason in (("wrong-sum", "ChecksumMismatch"), ("wrong-format", "FormatMismatch")):
+        wait(lambda n=name, r=reason: failed(site, n) == r, f"{name} fails with {reason}")  # type: ignore[misc]
+        found = site.get("image", name)
+        assert found is not None
+        assert status_of(found, "Ready") == "False"
+    assert site.images() == before, "something is left in the pool"
+    space.apply(space.disk("root", image="wrong-sum"), space.vm("vm1", "root"))
+    assert "wrong-sum" in refused(space, "vm1", "ImageNotReady")
+    space.delete("vm", "vm1")
+    space.delete("disk", "root")
+    for name in ("wrong-sum", "wrong-format"):
+        site.delete("image", name)
+
+
+def failed(site: Site, image: str) -> str:
+    found = site.get("image", image) or {}
+    pools = found.get("status", {}).get("pools", [])
+    return str(pools[0].get("reason", "")) if pools else ""
+
+
+@contextmanager
+def ceph_stopped(site: Site) -> Iterator[None]:
+    ceph = site.cluster.ceph
+    ceph.stop_all()
+    try:
+        yield
+    finally:
+        ceph.start_all()
+
+
+@contextmanager
+def full_pool(site: Site) -> Iterator[None]:
+    ceph = site.cluster.ceph
+    ceph.set_quota(1)
+    try:
+        wait(ceph.pool_full, "the pool is full")
+        yield
+    finally:
+        ceph.set_quota(0)
+        wait(lambda: not ceph.pool_full(), "the pool has room")
+
+
+def test_a_full_pool_refuses_new_disks_and_loses_nothing(space: Space) -> None:
+    space.apply(space.disk("old"), space.vm("vm1", "old"))
+    space.running("vm1")
+    space.counts("old")
+    with full_pool(space.site):
+        space.apply(space.disk("new"), space.vm("vm2", "new"))
+        space.until("vm2", lambda vm: reason_of(vm, "Ready") == "PoolFull", "says PoolFull")
+    space.running("vm2")
+    space.counts("new")
+    space.counts("old")
+    assert space.counts("old").boots == 1, "the guest waited, it was not started again"
+
+
+def test_ceph_that_is_down_stops_no_guest(space: Space) -> None:
+    space.apply(space.disk("old"), space.vm("vm1", "old"))
+    vm = space.running("vm1")
+    _, pid = space.domain(vm)
+    space.counts("old")
+    with ceph_stopped(space.site):
+        space.apply(space.disk("new"), space.vm("vm2", "new"))
+        unhappy = ("StorageUnreachable", "Unschedulable")
+        space.until(
+            "vm2",
+            lambda v: reason_of(v, "Ready") in unhappy or reason_of(v, "Scheduled") in unhappy,
+            "says so",
+            seconds=120,
+        )
+        assert space.domain(vm)[1] == pid
+    space.until("vm2", lambda v: status_of(v, "Ready") == "True", "runs", seconds=120)
+    space.counts("old")
+    assert space.domain(vm)[1] == pid
+
+
+def test_libvirt_that_is_down_is_unknown_and_stops_no_guest(space: Space) -> None:
+    space.apply(space.disk("root"), space.vm("vm1", "root"))
+    vm = space.running("vm1")
+    host, pid = space.domain(vm)
+    host.kill_libvirtd()
+    try:
+        unknown = space.until(
+            "vm1", lambda v: reason_of(v, "Ready") == "HypervisorUnreachable", "says so"
+        )
+        assert status_of(unknown, "Ready") == "Unknown"
+        assert pid in host.qemu_pids()
+        wait(
+            lambda: reason_of(site_host(space, host.name), "LibvirtReachable") != "Reachable",
+            "the Host says so",
+        )
+        remedy = condition(site_host(space, host.name), "LibvirtReachable")["message"]
+        assert "systemctl start" in remedy
+    finally:
+        host.start_libvirtd()
+    space.running("vm1")
+    assert space.domain(vm) == (host, pid)
+
+
+def site_host(space: Space, name: str) -> dict[str, object]:
+    found = space.site.get("hosts.nopal.dev", name)
+    assert found is not None
+    return found
+
+
+def test_an_interface_gets_an_address_that_stays(space: Space) -> None:
+    lan = [{"name": "lan", "network": {"name": NETWORK}}]
+    space.apply(space.disk("root"), space.vm("vm1", "root", interfaces=lan))
+    first = space.running("vm1")["status"]["assignment"]
+    space.patch("vm", "vm1", {"powerState": "Stopped"})
+    space.until("vm1", lambda vm: vm["status"]["power"] == "Stopped", "stops")
+    space.patch("vm", "vm1", {"powerState": "Running"})
+    again = space.until(
+        "vm1", lambda vm: vm["status"]["assignment"]["epoch"] > first["epoch"], "starts again"
+    )["status"]["assignment"]
+    assert again["interfaces"] == first["interfaces"]
+
+    taken = first["interfaces"][0]["mac"]
+    same = [{"name": "lan", "network": {"name": NETWORK}, "mac": taken}]
+    space.apply(space.vm("vm2", interfaces=same))
+    assert "vm1" in refused(space, "vm2", "MACConflict")

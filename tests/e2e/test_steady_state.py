@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where nothing happens nothing is written, and a restart of our processes is no happening."""
+
+import json
+import time
+
+import pytest
+
+from support.parts import Parts
+from support.site import SETTINGS, Object, Site, Space, wait
+
+pytestmark = pytest.mark.real
+
+KINDS = "zones.nopal.dev,hosts.nopal.dev,networks.nopal.dev,images.nopal.dev,disks.nopal.dev,vms"
+QUIET = 10.0
+"""Seconds: several polls and renewals of Leases, and half of the time between two lists."""
+
+
+def objects(site: Site) -> dict[str, Object]:
+    """Every object of ours by kind, namespace and name."""
+    out = site.cluster.kubectl.run("get", KINDS, "-A", "-o", "json", "--show-managed-fields")
+    found = {}
+    for each in json.loads(out)["items"]:
+        meta = each["metadata"]
+        found[f"{each['kind']} {meta.get('namespace', '')}/{meta['name']}"] = each
+    return found
+
+
+def changes(before: dict[str, Object], after: dict[str, Object]) -> list[str]:
+    """What was written between the two, by whom."""
+    told = [f"{name} came or went" for name in before.keys() ^ after.keys()]
+    for name in before.keys() & after.keys():
+        old, new = before[name], after[name]
+        if old["metadata"]["resourceVersion"] != new["metadata"]["resourceVersion"]:
+            writers = [
+                entry["manager"]
+                for entry in new["metadata"]["managedFields"]
+                if entry not in old["metadata"]["managedFields"]
+            ]
+            told.append(f"{name} by {writers}: {old.get('status')} -> {new.get('status')}")
+    return told
+
+
+def settle(site: Site) -> dict[str, Object]:
+    """Wait until nothing has changed for three seconds."""
+    last, since = objects(site), time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal last, since
+        now = objects(site)
+        if changes(last, now):
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > 3.0
+
+    wait(quiet, "all is quiet")
+    return last
+
+
+def leader(site: Site) -> str:
+    lease = site.get("lease", "nopal-operator", "nopal-system")
+    return str(lease["spec"].get("holderIdentity", "")) if lease else ""
+
+
+def renewed(site: Site) -> dict[str, str]:
+    leases = site.cluster.kubectl.get("leases", "-n", "nopal-hosts")["items"]
+    return {lease["metadata"]["name"]: lease["spec"]["renewTime"] for lease in leases}
+
+
+def test_where_nothing_happens_nothing_is_written(space: Space) -> None:
+    site = space.site
+    space.apply(space.disk("root"), space.vm("vm1", "root"))
+    space.running("vm1")
+    before, leases = settle(site), renewed(site)
+
+    time.sleep(QUIET)
+
+    assert changes(before, objects(site)) == []
+    assert all(renewed(site)[name] != at for name, at in leases.items()), "who is dead is quiet"
+
+
+def test_a_restart_of_our_processes_writes_nothing(space: Space) -> None:
+    site = space.site
+    space.apply(space.disk("root"), space.vm("vm1", "root"))
+    space.running("vm1")
+    before, led, workloads = settle(site), leader(site), site.cluster.workloads
+
+    for node in site.cluster.hosts:
+        workloads.restart_daemon(node)
+    workloads.restart_operator()
+    wait(lambda: leader(site) not in ("", led), "the new operator leads")
+    leases = renewed(site)
+    wait(lambda: all(renewed(site)[name] != at for name, at in leases.items()), "all hosts live")
+    time.sleep(QUIET)
+
+    assert changes(before, objects(site)) == []
+    assert Parts(site.cluster).mend() == []
+    assert float(SETTINGS["NOPAL_POLL_SECONDS"]) * 2 < QUIET
