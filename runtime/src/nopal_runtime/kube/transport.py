@@ -54,7 +54,7 @@ class Transport:
         self._credentials = credentials
         configuration = Configuration(host=credentials.server)
         configuration.tls_server_name = credentials.server_name
-        configuration.retries = False
+        configuration.retries = None  # 0 and False would retry 5xx for minutes
         self._client = ApiClient(configuration)
         self._client.user_agent = "nopal"
         self._client.rest_client = _RestClient(configuration, credentials)
