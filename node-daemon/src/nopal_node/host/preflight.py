@@ -27,8 +27,8 @@ ENOUGH_OSD_HOSTS = 3
 """With fewer, one host that fails takes the storage of the others with it."""
 
 _KVM_REMEDY = (
-    "a tiny guest did not start with KVM: guests run by emulation, many times slower. Enable VT-x or"
-    " AMD-V in the firmware (nested virtualization, if this host is a guest), then modprobe"
+    "a tiny guest did not start with KVM: guests run by emulation, many times slower. Enable VT-x"
+    " or AMD-V in the firmware (nested virtualization, if this host is a guest), then modprobe"
     " kvm_intel or kvm_amd, and restart the node daemon"
 )
 
