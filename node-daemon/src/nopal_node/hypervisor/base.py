@@ -183,7 +183,7 @@ class Hypervisor(ABC):
     def subscribe(self, callback: Callable[[str], None]) -> None:
         """Call back (from any thread) with the VM UID when one of our domains changes state.
 
-        A hint only; also called with an empty string after a reconnect: look at everything.
+        A hint only; also called with an empty string after each connect: look at everything.
         """
 
     @abstractmethod

@@ -133,9 +133,14 @@ def _disk(disk: RbdDisk, target: str, vm_uid: str) -> ET.Element:
         rerror_policy="stop",
         discard="unmap",
     )
-    words = [("pool", disk.pool), ("image", disk.image)]
     if disk.namespace:
-        words.insert(1, ("namespace", disk.namespace))
+        # libvirt 9.0 takes POOL/NAMESPACE/IMAGE and hands QEMU an image NAMESPACE/IMAGE.
+        raise TerminalError(
+            "NamespaceUnsupported",
+            f"image {disk.image} is in the RBD namespace {disk.namespace}, which libvirt cannot"
+            " attach: use a pool without a namespace",
+        )
+    words = (("pool", disk.pool), ("image", disk.image))
     path = "/".join(_matching(_RBD_NAME, word, f"RBD {what}") for what, word in words)
     source = ET.SubElement(element, "source", protocol="rbd", name=path)
     for monitor in disk.monitors:

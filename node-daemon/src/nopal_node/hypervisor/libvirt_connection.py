@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
 """A libvirtd that does not answer for 15-20 s counts as lost."""
+_SETTLE_SECONDS = 3.0
+"""A libvirtd that was just started goes through its domains. Of one that it finds dead then it sends
+no event (seen with 9.0): so everything is to be looked at once more."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _PATIENCE = 10.0
 """How long the first call of all waits for the first try to connect, in seconds."""
@@ -46,7 +49,8 @@ class LibvirtConnection:
         uri: libvirt's, for example qemu:///system.
         on_event: is called from libvirt's event thread, which must not call libvirt, with a
             domain's name, UUID, event and detail (virDomainEventType and its details).
-        on_connect: is called after each connect, once the callbacks are registered.
+        on_connect: is called after each connect, once the callbacks are registered, and once more
+            when libvirt has settled.
     """
 
     def __init__(
@@ -122,9 +126,13 @@ class LibvirtConnection:
             self._tried.set()
             pause = _FIRST_PAUSE
             self._tell()
+            settled = False
             while not self._closing and _alive(connection):
-                self._wake.wait()
-                self._wake.clear()
+                if self._wake.wait(None if settled else _SETTLE_SECONDS):
+                    self._wake.clear()
+                else:
+                    settled = True
+                    self._tell()
             self._retire(connection)
 
     def _retire(self, connection: libvirt.virConnect) -> None:
