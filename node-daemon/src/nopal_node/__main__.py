@@ -4,15 +4,16 @@
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 
-from nopal_runtime.health import HealthServer
-
 from nopal_runtime import logs, settings
+from nopal_runtime.health import HealthServer
 from nopal_runtime.kube.client import KubeClient
 from nopal_runtime.kube.credentials import load_credentials
 from nopal_runtime.kube.watch import Watch
+from nopal_runtime.metrics import Metrics
 
 from .app import NodeDaemon
 from .host.facts import read_facts
@@ -39,7 +40,8 @@ async def _run(config: Settings) -> None:
     def connect(access: PoolAccess) -> CephPool:
         return CephPool(access, trash_delay=config.trash_delay_seconds)
 
-    async with KubeClient(credentials) as kube:
+    metrics = Metrics()
+    async with KubeClient(credentials, observe=metrics.request) as kube:
         daemon = NodeDaemon(
             settings=config,
             kube=kube,
@@ -50,12 +52,14 @@ async def _run(config: Settings) -> None:
             facts=read_facts,
             wall=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             threads=threads,
+            metrics=metrics,
         )
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with HealthServer(config.health_port, daemon.checks()):
+        health = HealthServer(config.health_port, daemon.checks(), metrics=metrics.text)
+        async with health if config.health_port else nullcontext():
             work = asyncio.create_task(daemon.run(), name="daemon")
             stopped = asyncio.create_task(stop.wait(), name="stop")
             done, _ = await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)

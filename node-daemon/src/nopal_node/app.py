@@ -16,6 +16,7 @@ from nopal_runtime.kube.lease import Heartbeat, boot_clock
 from nopal_runtime.kube.queue import WorkQueue
 from nopal_runtime.kube.status import StatusWriter
 from nopal_runtime.kube.sync import Sync
+from nopal_runtime.metrics import Metrics
 
 from .disks import Disks
 from .host_state import HostState, Registration
@@ -74,6 +75,7 @@ class NodeDaemon:
         wall: Callable[[], str],
         threads: Threads,
         lease_clock: Callable[[], float] = boot_clock,
+        metrics: Metrics | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         node = settings.node_name
@@ -83,6 +85,8 @@ class NodeDaemon:
         self.queue: WorkQueue[Key] = WorkQueue(
             base=1.0, limit=settings.retry_limit_seconds, on_error=_log_error
         )
+        self._metrics = metrics or Metrics()
+        self._metrics.watch_depth(self.queue.depth)
         selectors = {
             VIRTUAL_MACHINE.kind: f"status.assignment.nodeName={node}",
             DISK.kind: f"status.executor.nodeName={node}",
@@ -177,7 +181,8 @@ class NodeDaemon:
         return {"lists": lists}
 
     async def _reconcile(self, key: Key) -> float | None:
-        return await self._reconcilers[key.kind](key)
+        with self._metrics.reconcile(key.kind):
+            return await self._reconcilers[key.kind](key)
 
     async def _poll(self) -> NoReturn:
         """Look at the host itself again and again: events are hints only."""
