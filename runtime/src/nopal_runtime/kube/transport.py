@@ -24,7 +24,6 @@ def quiet_imports() -> Iterator[None]:
 
 
 with quiet_imports():
-    from kubernetes.aio.client.api_client import ApiClient
     from kubernetes.aio.client.configuration import Configuration
     from kubernetes.aio.client.rest import RESTClientObject
 
@@ -55,32 +54,30 @@ class Transport:
         configuration = Configuration(host=credentials.server)
         configuration.tls_server_name = credentials.server_name
         configuration.retries = None  # 0 and False would retry 5xx for minutes
-        self._client = ApiClient(configuration)
-        self._client.user_agent = "nopal"
-        self._client.rest_client = _RestClient(configuration, credentials)
+        self._client = _RestClient(configuration, credentials)
 
     async def send(
         self, method: str, target: str, body: Mapping[str, Any] | None, content_type: str
     ) -> Response:
         """Send one request and read its answer. Raises what aiohttp raises."""
         headers = {
-            **self._client.default_headers,
             **self._credentials.headers(),
+            "User-Agent": "nopal",
             "Accept": "application/json",
             "Content-Type": content_type,
         }
-        answer = await self._client.call_api(
+        answer = await self._client.request(  # type: ignore[no-untyped-call]
             method,
             self._credentials.server + target,
-            header_params=headers,
+            headers=headers,
             body=body,
             _request_timeout=_NO_LIMIT,
         )
         try:
-            return Response(answer.status, await answer.read())  # type: ignore[no-untyped-call]
+            return Response(answer.status, await answer.read())
         finally:
             answer.response.release()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._client.close()
