@@ -2,6 +2,7 @@
 """Hosts to try a hypervisor on: a fake one, and a real one with QEMU, libvirtd and Ceph."""
 
 import base64
+import json
 import os
 import signal
 import time
@@ -180,6 +181,7 @@ class RealBench(Bench):
         self.folders = HostFolders(
             run=private(self.host.folder, "/run/libvirt"),
             log=private(self.host.folder, "/var/log/libvirt"),
+            lib=private(self.host.folder, "/var/lib/libvirt"),
         )
         self.uri = f"qemu+unix:///system?socket={self.folders.run}/libvirt-sock"
         self._key = self.ceph.host_key(self.host.name, self.host.address)
@@ -242,6 +244,17 @@ class RealBench(Bench):
         finally:
             os.kill(pid, signal.SIGCONT)
 
+    @contextmanager
+    def disk_fenced(self, uid: str) -> Iterator[None]:
+        """Blocklist the guest's Ceph client, as a fence does."""
+        status = json.loads(self.ceph.rbd("status", "--format=json", f"nopal/contract-{uid}"))
+        (address,) = {watcher["address"] for watcher in status["watchers"]}
+        self.ceph.ceph("osd", "blocklist", "add", address, "3600")
+        try:
+            yield
+        finally:
+            self.ceph.ceph("osd", "blocklist", "rm", address)
+
     def counter(self, uid: str) -> int | None:
         """Read what the guest last wrote, past the guest."""
         from nopal_dev.bootsector import COUNTER_SECTOR, SECTOR, Counter
@@ -282,7 +295,12 @@ class RealBench(Bench):
 
     def leftovers(self, uid: str) -> list[str]:
         logs = self.folders.log.rglob(f"*{uid}*")
-        runs = self.folders.run.rglob(f"*{uid}*")
+        # libvirt shortens the name where it names folders.
+        runs = [
+            path
+            for folder in (self.folders.run, self.folders.lib)
+            for path in folder.rglob(f"*{uid[:8]}*")
+        ]
         with self.connection() as connection:
             secrets = [s.usageID() for s in connection.listAllSecrets()]
         return sorted([*map(str, logs), *map(str, runs), *(s for s in secrets if uid in s)])

@@ -148,6 +148,25 @@ def test_a_frozen_libvirtd_is_noticed(real_bench: RealBench, hypervisor: Libvirt
     until(lambda: _answers(hypervisor), "the connection is back")
 
 
+def test_a_disk_that_refuses_pauses_the_guest(
+    real_bench: RealBench, hypervisor: LibvirtHypervisor
+) -> None:
+    uid = new_uid()
+    heard: list[str] = []
+    hypervisor.start(real_bench.spec(uid))
+    hypervisor.subscribe(heard.append)
+    until(lambda: (real_bench.counter(uid) or 0) > 0, "the guest writes")
+    heard.clear()
+    with real_bench.disk_fenced(uid):
+        until(lambda: _paused_by_its_disk(hypervisor, uid), "the guest is paused")
+        until(lambda: uid in heard, "the subscriber hears of it")
+        hypervisor.resume(uid)
+        # Ceph never lets this client write again: the same error comes back.
+        until(lambda: _paused_by_its_disk(hypervisor, uid), "the guest is paused again")
+    hypervisor.destroy(uid)
+    assert hypervisor.last_exit(uid) is Exit.DESTROYED
+
+
 def test_consoles_are_rotated_and_all_removed(
     real_bench: RealBench, hypervisor: LibvirtHypervisor
 ) -> None:
@@ -161,6 +180,31 @@ def test_consoles_are_rotated_and_all_removed(
         console.with_name(f"{console.name}.{number}").write_text("older")
     hypervisor.forget(uid)
     assert real_bench.leftovers(uid) == []
+
+
+def test_folders_of_a_start_that_libvirtd_did_not_survive_are_removed(
+    real_bench: RealBench, hypervisor: LibvirtHypervisor
+) -> None:
+    uid, other = new_uid(), new_uid()
+    qemu = real_bench.folders.lib / "qemu"
+    # As seen after kill -9 of libvirtd between these folders and the QEMU process.
+    for folder in (qemu, qemu / "channel" / "target"):
+        for each in (uid, other):
+            left = folder / f"domain-7-nopal-{each[:14]}"
+            left.mkdir()
+            (left / "master-key.aes").write_bytes(b"x" * 32)
+
+    hypervisor.forget(uid)
+
+    assert real_bench.leftovers(uid) == []
+    assert len(real_bench.leftovers(other)) == 2
+    hypervisor.forget(other)
+
+
+def _paused_by_its_disk(hypervisor: LibvirtHypervisor, uid: str) -> bool:
+    domain = hypervisor.domain(uid)
+    assert domain is not None
+    return domain.io_error and domain.state is DomainState.PAUSED
 
 
 def _answers(hypervisor: LibvirtHypervisor) -> bool:

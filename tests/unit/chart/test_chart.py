@@ -92,6 +92,7 @@ def test_every_value_is_described() -> None:
         "priorityClassName: system-node-critical",
         "uri: qemu:///system",
         "logDir: /var/log/libvirt",
+        "libDir: /var/lib/libvirt",
     }
 
 

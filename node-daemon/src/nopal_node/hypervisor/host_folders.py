@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _LOG = Path("/var/log/libvirt")
+_SHORT_NAME = 20
+"""So much of a domain's name libvirt takes for folders (virDomainDefGetShortName)."""
 _ROTATED = 10
 """More than virtlogd keeps by default (max_backups = 3)."""
 
@@ -15,6 +17,7 @@ class HostFolders:
 
     run: Path = Path("/run/libvirt")
     log: Path = field(default=_LOG)
+    lib: Path = Path("/var/lib/libvirt")
 
     def pid_file(self, domain: str) -> Path:
         """Return where libvirt writes the pid of a domain's QEMU."""
@@ -38,6 +41,18 @@ class HostFolders:
         for path in (self.console_log(domain), self.qemu_log(domain)):
             found += [path, *(path.with_name(f"{path.name}.{n}") for n in range(_ROTATED))]
         return [path for path in found if path.exists()]
+
+    def run_folders(self, domain: str) -> list[Path]:
+        """Return the folders of a domain's runs, with sockets and a key for that run only.
+
+        libvirt removes them with the run, but not where it was killed in the middle of a start.
+        """
+        name = domain[:_SHORT_NAME]
+        qemu = self.lib / "qemu"
+        folders = (qemu, qemu / "channel" / "target")
+        found = [path for folder in folders for path in folder.glob(f"domain-*-{name}")]
+        # Where libvirt 9.7 and later have the channels.
+        return sorted([*found, *(self.run / "qemu" / "channel").glob(f"*-{name}")])
 
     def prepare(self) -> None:
         """Make the folder of the logs: libvirt makes it too late for the first console."""

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nopal_runtime.errors import ConflictError, TransientError
@@ -165,7 +166,7 @@ class LibvirtHypervisor(Hypervisor):
             self._folders.pid_file(domain_name(vm_uid)).unlink(missing_ok=True)
 
     def forget(self, vm_uid: str) -> None:
-        """Remove secrets, logs and the memory of the exit."""
+        """Remove secrets, logs, what a broken start left, and the memory of the exit."""
         if self.domain(vm_uid) is not None:
             raise ConflictError(
                 "StillRunning", f"the domain {domain_name(vm_uid)} runs: power it off first"
@@ -174,6 +175,9 @@ class LibvirtHypervisor(Hypervisor):
             remove_secrets(connection, vm_uid)
         for log in self._folders.logs(domain_name(vm_uid)):
             log.unlink(missing_ok=True)
+        for folder in self._folders.run_folders(domain_name(vm_uid)):
+            with suppress(FileNotFoundError):
+                shutil.rmtree(folder)
         with self._lock:
             self._exits.pop(vm_uid, None)
             self._stopping.discard(vm_uid)
