@@ -78,6 +78,7 @@ class Cluster:
             cluster = cls(state)
             cluster.__dict__["binaries"] = binaries
             cluster.network.up()
+            cluster._dhcp_up()
             stages: dict[str, Callable[[], None]] = {
                 "control plane": cluster._control_plane_up,
                 "Ceph": cluster._ceph_up,
@@ -193,6 +194,20 @@ class Cluster:
             )
             state.save()
         return state
+
+    def _dhcp_up(self) -> None:
+        """Give guests their addresses: no name service, no route to elsewhere."""
+        first, last = self.network.guest_range
+        argv = [
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-ping", "--port=0"),
+            *("--bind-interfaces", "--except-interface=lo", "--log-dhcp", "--log-facility=-"),
+            *("--dhcp-authoritative", "--dhcp-option=option:router", "--pid-file="),
+            f"--interface={self.network.guest_link}",
+            f"--dhcp-range={first},{last},12h",
+            f"--dhcp-leasefile={self.folder / 'dhcp.leases'}",
+            "--user=root",
+        ]
+        self.processes.start("dhcp", argv)
 
     def _control_plane_up(self) -> None:
         self.control_plane.up()

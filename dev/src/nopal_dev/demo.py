@@ -117,7 +117,7 @@ def _image_progress(cluster: Cluster) -> str:
     pools = _status(cluster, "images.nopal.dev", "debian-12").get("pools", [])
     percent = [pool["progressPercent"] for pool in pools if "progressPercent" in pool]
     ready = all(pool.get("state") == "Ready" for pool in pools)
-    return "" if ready or not percent else f" (image fetched: {percent[0]} %)"
+    return "" if ready or not percent else f" (fetched: {percent[0]} %)"
 
 
 def _follow_console(cluster: Cluster, stages: Stages, *, timeout: float = 600.0) -> None:

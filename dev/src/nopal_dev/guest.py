@@ -20,21 +20,25 @@ from nopal_dev.errors import CommandError
 _SUITE = "bookworm"
 _SIZE = "1600M"
 _LABEL = "nopal-root"
+_FEATURES = "^64bit,^metadata_csum"  # extlinux reads no newer ext4
 _PACKAGES = (
     *("linux-image-cloud-amd64", "systemd-sysv", "udev", "dbus", "kmod", "initramfs-tools"),
     *("cloud-init", "qemu-guest-agent", "iproute2", "iputils-ping", "e2fsprogs", "zstd"),
 )
 _LEFT_OUT = ("doc", "man", "info", "locale", "lintian", "bug", "i18n")
+_KERNEL_OPTIONS = (
+    f"root=LABEL={_LABEL} ro console=ttyS0,115200 quiet systemd.show_status=true"
+    " net.ifnames=0 mitigations=off panic=1"
+)
 
 _EXTLINUX = f"""\
 DEFAULT linux
 PROMPT 0
 TIMEOUT 0
-SERIAL 0 115200
 LABEL linux
   LINUX /vmlinuz
   INITRD /initrd.img
-  APPEND root=LABEL={_LABEL} ro console=ttyS0,115200 net.ifnames=0 mitigations=off panic=1
+  APPEND {_KERNEL_OPTIONS}
 """
 
 _CLOUD = """\
@@ -49,7 +53,15 @@ system_info:
   network: {renderers: [networkd]}
 """
 
+# Without an address the guest goes on after a while: systemd's own patience is 2 minutes.
+_WAIT_ONLINE = """\
+[Service]
+ExecStart=
+ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=20
+"""
+
 _FILES = {
+    "etc/systemd/system/systemd-networkd-wait-online.service.d/nopal.conf": _WAIT_ONLINE,
     "etc/fstab": f"LABEL={_LABEL} / ext4 errors=remount-ro 0 1\n",
     "etc/hostname": "debian\n",
     "etc/cloud/cloud.cfg.d/90_nopal.cfg": _CLOUD,
@@ -82,10 +94,15 @@ def debian_guest(say: Callable[[str], None] = lambda _line: None) -> GuestImage:
     Raises:
         CommandError: A step failed; it shows that step's own words.
     """
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    recipe = hashlib.sha256(repr(_recipe()).encode()).hexdigest()[:16]
     folder = cached(cache_dir() / "guest" / f"debian-12-{recipe}", lambda draft: _make(draft, say))
     path = folder / "debian-12.qcow2"
     return GuestImage(path=path, sha256=(folder / "sha256").read_text().strip())
+
+
+def _recipe() -> tuple[object, ...]:
+    """All that decides what the image is: another recipe is another entry of the cache."""
+    return (_SUITE, _SIZE, _LABEL, _PACKAGES, _LEFT_OUT, _FILES, _EARLY_FILES, _MASKED, _FEATURES)
 
 
 def _make(draft: Path, say: Callable[[str], None]) -> None:
@@ -97,8 +114,7 @@ def _make(draft: Path, say: Callable[[str], None]) -> None:
     _write(root, _FILES)
     say("making the disk")
     raw = draft / "disk.raw"
-    features = "^64bit,^metadata_csum"
-    make = ["mke2fs", "-q", "-t", "ext4", "-O", features, "-L", _LABEL, "-d", str(root)]
+    make = ["mke2fs", "-q", "-t", "ext4", "-O", _FEATURES, "-L", _LABEL, "-d", str(root)]
     run([*make, str(raw), _SIZE], timeout=600.0)
     # The mount is in a namespace of its own: it goes away with the command, however that ends.
     mount = draft / "mount"
@@ -146,7 +162,7 @@ def _bootstrap(root: Path, early: Path, say: Callable[[str], None]) -> None:
     ) as process:
         for line in process.stdout or ():
             lines.append(line)
-            if line.startswith("I: "):
+            if line.startswith("I: ") and "hook" not in line:
                 say(line[3:].strip())
     if process.returncode != 0:
         raise CommandError(argv, f"status {process.returncode}", "".join(lines[-20:]))

@@ -66,6 +66,16 @@ class Network:
         """The machine's own address among the guests."""
         return f"10.112.{self.slot}.1"
 
+    @property
+    def guest_range(self) -> tuple[str, str]:
+        """The first and the last address that guests are given by DHCP."""
+        return f"10.112.{self.slot}.100", f"10.112.{self.slot}.249"
+
+    @property
+    def guest_link(self) -> str:
+        """The machine's own leg among the guests."""
+        return f"{self.prefix}guest"
+
     def host_address(self, index: int) -> str:
         """The management address of the host with this index (from 0)."""
         return f"10.111.{self.slot}.{10 + index}"

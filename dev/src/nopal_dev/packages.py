@@ -18,7 +18,7 @@ PACKAGES = (
     # storage
     *("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "python3-rados", "python3-rbd"),
     # networks
-    *("iproute2", "nftables", "procps", "util-linux"),
+    *("iproute2", "dnsmasq-base", "nftables", "procps", "util-linux"),
     # the Debian guest
     *("mmdebstrap", "extlinux", "e2fsprogs", "linux-image-cloud-amd64", "busybox-static"),
     # the virtual environment

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says what is being done, how far it is and how long it took."""
 
-import sys
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nopal_dev.errors import DevError
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b.|[\x00-\x08\x0b-\x1f]")
 
 
 class Stages:
@@ -51,7 +53,7 @@ class Stages:
 
     @staticmethod
     def echo(text: str) -> None:
-        """Text that is not ours: a console, a table."""
+        """Text that is not ours: a console (its control sequences are left out), a table."""
         for line in text.splitlines():
-            print(f"      | {line}", flush=True)
-        sys.stdout.flush()
+            if plain := _CONTROL.sub("", line).rstrip():
+                print(f"      | {plain}", flush=True)
