@@ -5,15 +5,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Answer = Callable[["FileServer", asyncio.StreamWriter], Awaitable[None]]
 
 
 class FileServer:
-    """Answers by path; counts the bytes that it could send."""
+    """Answers by path; `sent` counts what an endless answer got rid of."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.port = 0
+        self.sent = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def url(self, path: str) -> str:
@@ -31,7 +32,7 @@ class FileServer:
         try:
             request = await reader.readuntil(b"\r\n\r\n")
             path = request.split(b" ")[1].decode()
-            await self.answers.get(path, status(404))(writer)
+            await self.answers.get(path, status(404))(self, writer)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return
@@ -66,7 +67,7 @@ def _head(line: str, *headers: str) -> bytes:
 def content(data: bytes, *, claimed: int | None = None) -> Answer:
     """Send a file; `claimed` is the Content-Length if it lies."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(
             _head("200 OK", f"Content-Length: {len(data) if claimed is None else claimed}")
         )
@@ -76,21 +77,21 @@ def content(data: bytes, *, claimed: int | None = None) -> Answer:
 
 
 def without_length(data: bytes) -> Answer:
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(_head("200 OK") + data)
 
     return answer
 
 
 def status(code: int) -> Answer:
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(_head(f"{code} No", "Content-Length: 0"))
 
     return answer
 
 
 def redirect(to: str) -> Answer:
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(_head("302 Found", f"Location: {to}", "Content-Length: 0"))
 
     return answer
@@ -99,7 +100,7 @@ def redirect(to: str) -> Answer:
 def stalling(data: bytes) -> Answer:
     """Send a part of a file, and then nothing, for ever."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(_head("200 OK", f"Content-Length: {len(data) + 1000}") + data)
         await writer.drain()
         await asyncio.sleep(3600)
@@ -110,7 +111,7 @@ def stalling(data: bytes) -> Answer:
 def trickling(data: bytes) -> Answer:
     """Never stall and never end: a byte now and then."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(_head("200 OK", f"Content-Length: {len(data) + 100_000}") + data)
         while True:
             writer.write(b"x")
@@ -123,10 +124,11 @@ def trickling(data: bytes) -> Answer:
 def endless(piece: bytes) -> Answer:
     """Send for ever, as fast as it is taken."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    async def answer(server: FileServer, writer: asyncio.StreamWriter) -> None:
         writer.write(_head("200 OK"))
         while True:
             writer.write(piece)
             await writer.drain()
+            server.sent += len(piece)
 
     return answer

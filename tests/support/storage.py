@@ -22,8 +22,12 @@ from nopal_node.storage.fake_cluster import FakeCluster, FakeImage
 from nopal_node.storage.fetch import download
 from nopal_node.storage.limits import ImportLimits
 from nopal_node.storage.ownership import Ownership
+from nopal_runtime.ceph.images import disk_features, open_image, plain_features
+from nopal_runtime.ceph.kept import KeptConnections
 
 if TYPE_CHECKING:
+    import rados
+
     from nopal_dev.cluster import Cluster
 
 MIB = 1 << 20
@@ -198,6 +202,10 @@ class CephBackend(Backend):
             self.ceph.host_key(user.removeprefix("nopal."), address, pool=self.POOL)
             for user, address in zip(self.users, self.addresses, strict=True)
         )
+        import rados
+
+        self._admin = rados.Rados(conffile=str(self.ceph.conf))
+        self._admin.connect()
         self._pools: list[StoragePool] = []
         self._clients: list[subprocess.Popen[str]] = []
 
@@ -219,8 +227,6 @@ class CephBackend(Backend):
         trash_delay: int = 3600,
         operation_seconds: int = 30,
     ) -> StoragePool:
-        from nopal_runtime.ceph.kept import KeptConnections
-
         made = CephPool(
             self.access(host),
             limits=limits,
@@ -258,22 +264,41 @@ class CephBackend(Backend):
         return _RealClient(process)
 
     def plant(self, image: str, size: int, *, owner: str = "") -> None:
-        spec = f"{self.POOL}/{image}"
-        self.ceph.rbd("create", spec, "--size", f"{size}B")
-        if owner:
-            info = json.loads(self.ceph.rbd("info", spec, "--format", "json"))
-            for key, value in Ownership(owner).metadata(info["id"]).items():
-                self.ceph.rbd("image-meta", "set", spec, key, value)
+        import rbd
+
+        with self._ioctx() as ioctx:
+            # A build of an import has no lock, as imports make them.
+            features = plain_features() if "." in image else disk_features()
+            rbd.RBD().create(ioctx, image, size, old_format=False, features=features)
+            with open_image(ioctx, image, writable=True) as handle:
+                values = Ownership(owner).metadata(handle.id()) if owner else {}
+                for key, value in values.items():
+                    handle.metadata_set(key, value)
 
     def read(self, image: str, offset: int, length: int) -> bytes:
-        return self.ceph.read(image, offset, length, pool=self.POOL)
+        with self._ioctx() as ioctx, open_image(ioctx, image) as handle:
+            return handle.read(offset, length)
 
     def names(self) -> list[str]:
-        return self.ceph.rbd("ls", self.POOL).split()
+        import rbd
+
+        with self._ioctx() as ioctx:
+            return rbd.RBD().list(ioctx)
 
     def trash(self) -> list[str]:
-        listed = self.ceph.rbd("trash", "ls", self.POOL, "--format", "json")
-        return [each["name"] for each in json.loads(listed)]
+        import rbd
+
+        with self._ioctx() as ioctx:
+            return [each["name"] for each in rbd.RBD().trash_list(ioctx)]
+
+    @contextmanager
+    def _ioctx(self) -> Iterator["rados.Ioctx"]:
+        """As client.admin: the test looks with other eyes than the pool."""
+        ioctx = self._admin.open_ioctx(self.POOL)
+        try:
+            yield ioctx
+        finally:
+            ioctx.close()
 
     @contextmanager
     def down(self) -> Iterator[None]:
@@ -304,12 +329,18 @@ class CephBackend(Backend):
             self._wait(lambda: not self.ceph.pool_full(pool=self.POOL))
             self.ceph.rbd("rm", "--no-progress", f"{self.POOL}/{filler}")
 
-    def close(self) -> None:
+    def reset(self) -> None:
+        """End the clients of one test."""
         for process in self._clients:
             process.kill()
             process.communicate()
         for pool in self._pools:
             pool.close()
+        self._clients.clear()
+        self._pools.clear()
+
+    def close(self) -> None:
+        self._admin.shutdown()
 
     def _wait(self, ready: Any, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds

@@ -9,11 +9,8 @@ from nopal_node.storage.base import StoragePool
 from support.storage import Backend, CephBackend, FakeBackend
 
 
-@pytest.fixture(params=["fake", pytest.param("ceph", marks=pytest.mark.real)])
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    if request.param == "fake":
-        yield FakeBackend()
-        return
+@pytest.fixture(scope="session")
+def _ceph(request: pytest.FixtureRequest) -> Iterator[CephBackend]:
     real = CephBackend(request.getfixturevalue("cluster"))
     yield real
     real.close()
@@ -22,9 +19,17 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 @pytest.fixture
 def ceph(request: pytest.FixtureRequest) -> Iterator[CephBackend]:
     """Give real Ceph alone, for what no fake can show."""
-    real = CephBackend(request.getfixturevalue("cluster"))
+    real: CephBackend = request.getfixturevalue("_ceph")
     yield real
-    real.close()
+    real.reset()
+
+
+@pytest.fixture(params=["fake", pytest.param("ceph", marks=pytest.mark.real)])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param == "fake":
+        return FakeBackend()
+    real: CephBackend = request.getfixturevalue("ceph")
+    return real
 
 
 @pytest.fixture

@@ -97,7 +97,8 @@ async def run_in_sandbox(
         "parent": os.getpid(),
         "limits": {
             "AS": limits.sandbox_memory,
-            "CPU": max(seconds, 1),
+            # All its threads together.
+            "CPU": max(4 * seconds, 4),
             "FSIZE": 0,
             "NOFILE": 8192,
         },

@@ -4,7 +4,7 @@
 import struct
 from collections.abc import Callable
 
-from nopal_runtime.errors import ConflictError, TransientError
+from nopal_runtime.errors import ConflictError, NotFoundError, TransientError
 
 from .base import Import, Imported
 from .fake_cluster import FakeCluster, FakeImage, FakeRbdPool
@@ -86,23 +86,23 @@ class FakeStaging(Staging):
     def head(self, name: str, length: int) -> bytes:
         """Return an image's first bytes."""
         self._cluster.reach()
-        image = self._pool.images[name]
+        image = self._image(name)
         return image.read(0, min(length, image.size))
 
     async def convert(
         self, job: Import, *, virtual_size: int, progress: Callable[[int], None]
     ) -> None:
         """Copy the clusters that the qcow2 file has; compressed ones are not known here."""
-        source = self._pool.images[scratch_name(job)]
+        source = self._image(scratch_name(job))
         with self._cluster.effect("convert"):
-            target = self._pool.images[build_name(job)]
+            target = self._image(build_name(job))
             target.content = _qcow2_clusters(source, virtual_size)
         progress(100)
 
     def publish(self, job: Import, *, size: int) -> Imported:
         """Own it, snapshot it, rename it."""
         build = build_name(job)
-        image = self._pool.images[build]
+        image = self._image(build)
         if image.size != size:
             raise TransientError("StorageError", f"image {build} has {image.size} bytes")
         with self._cluster.effect("own"):
@@ -115,6 +115,12 @@ class FakeStaging(Staging):
         with self._cluster.effect("rename"):
             self._pool.images[job.image] = self._pool.images.pop(build)
         return Imported(size=size, snapshot=SNAPSHOT)
+
+    def _image(self, name: str) -> FakeImage:
+        image = self._pool.images.get(name)
+        if image is None:
+            raise NotFoundError("ImageNotFound", f"image {name} does not exist")
+        return image
 
 
 def in_use_by(name: str, client: str, address: str) -> TransientError:

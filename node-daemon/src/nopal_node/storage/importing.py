@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
-from nopal_runtime.errors import TerminalError
+from nopal_runtime.errors import NotFoundError, TerminalError, TransientError
 
 from .base import Import, Imported
 from .fetch import Downloaded, Progress, Write
@@ -61,10 +61,21 @@ class Importer:
         try:
             size = await (self._qcow2 if job.format == "qcow2" else self._raw)(job, progress)
             done = await self._run(self._staging.publish, job, size=size)
+        except NotFoundError as error:
+            done = await self._overtaken(job, error)
         finally:
             # Also after a cancellation: the thread that was writing has ended by now.
             await self._run(self._staging.clean, job)
         progress(100)
+        return done
+
+    async def _overtaken(self, job: Import, error: NotFoundError) -> Imported:
+        """Take the image of the newer executor that has removed this build, if it is there yet."""
+        done = await self._run(self._staging.finished, job)
+        if done is None:
+            raise TransientError(
+                "ImageInUse", f"another host has taken over the import of {job.image}"
+            ) from error
         return done
 
     async def _raw(self, job: Import, progress: Progress) -> int:
