@@ -279,6 +279,25 @@ class CephBackend(Backend):
         with self._ioctx() as ioctx, open_image(ioctx, image) as handle:
             return handle.read(offset, length)
 
+    def write(self, image: str, data: bytes) -> None:
+        """Write from the beginning, growing the image."""
+        with self._ioctx() as ioctx, open_image(ioctx, image, writable=True) as handle:
+            handle.resize(-(-len(data) // MIB) * MIB)
+            handle.write(data, 0)
+
+    def remove(self, image: str) -> None:
+        import rbd
+
+        with self._ioctx() as ioctx:
+            rbd.RBD().remove(ioctx, image)
+
+    def cut_header(self, image: str) -> None:
+        """Leave what kill -9 inside librbd's create leaves: a name without a header."""
+        with self._ioctx() as ioctx:
+            with open_image(ioctx, image) as handle:
+                header = f"rbd_header.{handle.id()}"
+            ioctx.remove_object(header)
+
     def names(self) -> list[str]:
         import rbd
 

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only real Ceph can show: keys and their limits, blocklists, connections that die."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from nopal_node.storage.base import DiskImage, ImageParent, PoolAccess
+from nopal_node.storage.ceph import CephPool
+from nopal_runtime.ceph.connection import CephAccess, CephConnection
+from nopal_runtime.ceph.kept import KeptConnections
+from nopal_runtime.errors import TerminalError, TransientError
+from support.fileserver import content, file_server
+from support.storage import MIB, CephBackend, image_job, uid
+
+pytestmark = pytest.mark.real
+
+
+def disk() -> DiskImage:
+    owner = uid()
+    return DiskImage(image=f"disk-{owner}", size=4 * MIB, owner_uid=owner, epoch=1)
+
+
+def connection(ceph: CephBackend, host: int = 0) -> CephConnection:
+    access = ceph.access(host)
+    return CephConnection(
+        CephAccess(fsid=access.fsid, monitors=access.monitors, user=access.user, key=access.key)
+    )
+
+
+def opened(access: PoolAccess, **settings: Any) -> CephPool:
+    return CephPool(access, connections=KeptConnections(), **settings)
+
+
+def test_disks_have_the_features_of_the_design(ceph: CephBackend) -> None:
+    wanted = disk()
+    ceph.pool().ensure_disk(wanted)
+    info = json.loads(ceph.ceph.rbd("info", f"{ceph.POOL}/{wanted.image}", "--format", "json"))
+    assert set(info["features"]) == {
+        "layering",
+        "exclusive-lock",
+        "object-map",
+        "fast-diff",
+        "deep-flatten",
+    }
+
+
+async def test_a_clone_made_half_does_not_inherit_its_parents_owner(ceph: CephBackend) -> None:
+    """Librbd copies the parent's metadata into a clone."""
+    data = b"x" * MIB
+    pool = ceph.pool()
+    async with file_server() as server:
+        job = image_job(server.serve("/raw", content(data)), data, format="raw")
+        await pool.fetch(job, progress=lambda _: None)
+    wanted = replace(disk(), parent=ImageParent(ceph.POOL, "", job.image, "nopal"))
+    half = ["clone", "--rbd-default-clone-format", "2", f"{ceph.POOL}/{job.image}@nopal"]
+    ceph.ceph.rbd(*half, f"{ceph.POOL}/{wanted.image}")
+    copied = ceph.ceph.rbd("image-meta", "ls", f"{ceph.POOL}/{wanted.image}")
+    assert job.owner_uid in copied
+    found = pool.info(wanted.image)
+    assert found is not None
+    assert found.owner_uid == ""
+    made = pool.ensure_disk(wanted)
+    assert (made.owner_uid, made.size) == (wanted.owner_uid, 4 * MIB)
+
+
+def test_a_broken_locks_holder_is_shut_out_for_years(ceph: CephBackend) -> None:
+    pool, wanted = ceph.pool(), disk()
+    pool.ensure_disk(wanted)
+    client = ceph.open(wanted.image, lock=True)
+    instance = json.loads(
+        ceph.ceph.rbd("lock", "ls", f"{ceph.POOL}/{wanted.image}", "--format", "json")
+    )[0]["address"]
+    client.kill()
+    pool.break_dead_locks(wanted.image, own_addresses=pool.addresses())
+    entries = json.loads(ceph.ceph.ceph("osd", "dump", "-f", "json"))["blocklist"]
+    assert int(entries[instance][:4]) >= datetime.now(UTC).year + 4
+
+
+@pytest.mark.parametrize("what", ["0/0", "other", "range"])
+def test_a_host_can_shut_out_only_its_own_instances(ceph: CephBackend, what: str) -> None:
+    own, other = ceph.addresses
+    instance = {"0/0": f"{own}:0/0", "other": f"{other}:0/123", "range": f"{own}/24"}[what]
+    kept = connection(ceph)
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        kept.blocklist(instance)
+    kept.blocklist(f"{own}:0/4294967290")
+    kept.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"prefix": "auth ls"},
+        {"prefix": "auth get-key", "entity": "client.admin"},
+        {"prefix": "osd blocklist", "blocklistop": "rm", "addr": "10.0.0.1:0/1"},
+        {"prefix": "osd pool delete", "pool": "storage-test"},
+        {"prefix": "config-key get", "key": "x"},
+    ],
+    ids=lambda command: command["prefix"],
+)
+def test_a_hosts_key_is_no_admin(ceph: CephBackend, command: dict[str, str]) -> None:
+    kept = connection(ceph)
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        kept.command(**command)
+    kept.close()
+
+
+def test_a_hosts_key_reaches_no_other_pool(ceph: CephBackend) -> None:
+    pool = opened(replace(ceph.access(), pool="nopal"))
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        pool.info("disk-x")
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        pool.check()
+    pool.close()
+
+
+def test_check_names_what_is_wrong(ceph: CephBackend) -> None:
+    good = ceph.access()
+    bad = {
+        "WrongCluster": replace(good, fsid="11111111-1111-4111-8111-111111111111"),
+        "AccessDenied": replace(good, key=ceph.keys[1]),
+    }
+    for reason, access in bad.items():
+        pool = opened(access)
+        with pytest.raises(TerminalError) as refused:
+            pool.check()
+        assert refused.value.reason == reason
+        pool.close()
+    for absent in (replace(good, pool="no-such"), replace(good, namespace="no-such")):
+        pool = opened(absent)
+        with pytest.raises(TerminalError, match="PoolNotFound"):
+            pool.check()
+        pool.close()
+    unknown = opened(replace(good, user="nopal.nobody"))
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        unknown.check()
+    unknown.close()
+
+
+def test_monitors_that_do_not_answer_cost_bounded_time(ceph: CephBackend) -> None:
+    pool = opened(replace(ceph.access(), monitors=("192.0.2.254:6789",)), connect_seconds=2)
+    with pytest.raises(TransientError, match="StorageUnreachable"):
+        pool.info("disk-x")
+    pool.close()
+
+
+def test_a_blocklisted_connection_is_replaced(ceph: CephBackend) -> None:
+    pool, wanted = ceph.pool(), disk()
+    pool.ensure_disk(wanted)
+    kept = pool._pool.connection  # type: ignore[attr-defined]
+    with kept.cluster("test") as handle:
+        before, instance = handle.get_instance_id(), handle.get_addrs().split("v1:")[-1]
+    ceph.ceph.ceph("osd", "blocklist", "add", instance)
+
+    def until_noticed() -> None:
+        for _ in range(100):
+            pool.ensure_disk(disk())
+
+    with pytest.raises(TransientError, match="StorageUnreachable"):
+        until_noticed()
+    assert pool.ensure_disk(wanted).owner_uid == wanted.owner_uid
+    assert kept.instance_id() != before
+
+
+def test_pools_of_one_user_share_a_connection(ceph: CephBackend) -> None:
+    connections = KeptConnections()
+    pools = [CephPool(ceph.access(), connections=connections) for _ in range(3)]
+    assert len({pool._pool.connection.instance_id() for pool in pools}) == 1
+    pools[0].close()
+    pools[0].close()
+    pools[1].check()
+    for pool in pools:
+        pool.close()
+
+
+def test_a_namespace_keeps_images_apart(ceph: CephBackend) -> None:
+    if "apart" not in ceph.ceph.rbd("namespace", "ls", ceph.POOL):
+        ceph.ceph.rbd("namespace", "create", f"{ceph.POOL}/apart")
+    inside, wanted = opened(replace(ceph.access(), namespace="apart")), disk()
+    inside.check()
+    inside.ensure_disk(wanted)
+    assert inside.info(wanted.image) is not None
+    assert ceph.pool().info(wanted.image) is None
+    inside.close()
+
+
+def test_a_remnant_of_librbds_own_create_is_removed(ceph: CephBackend) -> None:
+    """A name that is taken although no image can be opened, as kill -9 in rbd create leaves it."""
+    wanted = disk()
+    ceph.plant(wanted.image, MIB)
+    ceph.cut_header(wanted.image)
+    assert ceph.pool().ensure_disk(wanted).owner_uid == wanted.owner_uid
