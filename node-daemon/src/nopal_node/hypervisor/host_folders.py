@@ -7,8 +7,6 @@ from pathlib import Path
 _LOG = Path("/var/log/libvirt")
 _SHORT_NAME = 20
 """So much of a domain's name libvirt takes for folders (virDomainDefGetShortName)."""
-_ROTATED = 10
-"""More than virtlogd keeps by default (max_backups = 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +34,12 @@ class HostFolders:
         return self.log / "qemu" / _console(domain)
 
     def logs(self, domain: str) -> list[Path]:
-        """Return every log of a domain, those that virtlogd has rotated included."""
-        found = []
-        for path in (self.console_log(domain), self.qemu_log(domain)):
-            found += [path, *(path.with_name(f"{path.name}.{n}") for n in range(_ROTATED))]
-        return [path for path in found if path.exists()]
+        """Return every log of a domain, those that virtlogd and logrotate keep included."""
+        folder = self.log / "qemu"
+        try:
+            return sorted(each for each in folder.iterdir() if each.name.startswith(f"{domain}."))
+        except FileNotFoundError:
+            return []
 
     def run_folders(self, domain: str) -> list[Path]:
         """Return the folders of a domain's runs, with sockets and a key for that run only.

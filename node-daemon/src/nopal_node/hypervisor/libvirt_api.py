@@ -8,8 +8,6 @@ without a hypervisor, must import without it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -93,13 +91,3 @@ def translate(error: libvirt.libvirtError, doing: str, *, reason: str) -> NopalE
     if code in {getattr(api, name) for name in _TERMINAL_CODES}:
         return TerminalError(reason, words)
     return TransientError(reason, words)
-
-
-@contextmanager
-def translated(doing: str, *, reason: str) -> Iterator[None]:
-    """Raise libvirt's errors as ours; see `translate`."""
-    api = load()
-    try:
-        yield
-    except api.libvirtError as error:
-        raise translate(error, doing, reason=reason) from error

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
 """A libvirtd that does not answer for 15-20 s counts as lost."""
 _SETTLE_SECONDS = 3.0
-"""A libvirtd that was just started goes through its domains. Of one that it finds dead then it sends
-no event (seen with 9.0): so everything is to be looked at once more."""
+"""A libvirtd that was just started goes through its domains. Of one that it finds dead then, it
+sends no event (seen with 9.0): so everything is to be looked at once more."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _PATIENCE = 10.0
 """How long the first call of all waits for the first try to connect, in seconds."""
