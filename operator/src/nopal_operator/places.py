@@ -2,11 +2,14 @@
 """Hosts as places: which may take virtual machines, and which may carry out work."""
 
 import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
 
 from nopal_api.conditions import find
 from nopal_api.host import Host
 from nopal_api.quantity import parse_bytes
-from nopal_api.zone import Zone
+from nopal_api.shared import Resources
+from nopal_api.zone import HostReserved, Zone
 from nopal_operator.world import Known, World
 from nopal_scheduler import Host as Place
 from nopal_scheduler import Room, host_capacity
@@ -56,7 +59,7 @@ def blocked(world: World, host: Known[Host], zone: Known[Zone]) -> str:
     return ""
 
 
-def selects(zone: Zone, labels: dict[str, str]) -> bool:
+def selects(zone: Zone, labels: Mapping[str, str]) -> bool:
     """Tell whether the zone's selector matches a node's labels."""
     wanted = zone.spec.node_selector.match_labels
     return all(labels.get(key) == value for key, value in wanted.items())
@@ -67,11 +70,15 @@ def capacity_of(host: Host, zone: Zone) -> Room:
     total = host.status.capacity
     if total is None:
         return Room()
-    reserved = zone.spec.host_reserved
+    return _capacity(total, zone.spec.host_reserved, zone.spec.cpu_overcommit_percent)
+
+
+@lru_cache(maxsize=4096)
+def _capacity(total: Resources, reserved: HostReserved, percent: int) -> Room:
     return host_capacity(
         Room(total.cpu, parse_bytes(total.memory)),
         reserved=Room(reserved.cpu, parse_bytes(reserved.memory)),
-        cpu_overcommit_percent=zone.spec.cpu_overcommit_percent,
+        cpu_overcommit_percent=percent,
     )
 
 

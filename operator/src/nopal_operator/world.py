@@ -7,7 +7,7 @@ Times are plain data, in seconds of one monotonic clock that the caller owns.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -26,6 +26,7 @@ from nopal_scheduler import Reservations, Room
 
 M = TypeVar("M", bound=ApiModel)
 T = TypeVar("T")
+_PARSED_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class World:
         self._vms: dict[Key, VmFacts] = {}
         self._disks: dict[Key, DiskFacts] = {}
         self._versions: dict[Key, str] = {}
+        self._parsed: dict[tuple[str, str], ApiModel] = {}
         self._load: defaultdict[str, Room] = defaultdict(Room)
         self._by: _Index[Key] = _Index()
 
@@ -145,10 +147,10 @@ class World:
         """Return the zone."""
         return self._known(Key(ZONE.kind, "", name), Zone)
 
-    def node_labels(self, name: str) -> dict[str, str] | None:
+    def node_labels(self, name: str) -> Mapping[str, str] | None:
         """Return the labels of a Kubernetes node; None if there is no such node."""
         record = self._cache.get(Key(NODE.kind, "", name))
-        return None if record is None else dict(record.labels)
+        return None if record is None else record.labels
 
     def zones(self) -> tuple[Known[Zone], ...]:
         """Return all zones, the oldest first."""
@@ -272,7 +274,18 @@ class World:
 
     def _known(self, key: Key, model: type[M]) -> Known[M] | None:
         record = self._cache.get(key)
-        return None if record is None else Known(record, record.model(model))
+        if record is None:
+            return None
+        if key.kind not in (VIRTUAL_MACHINE.kind, DISK.kind):
+            return Known(record, record.model(model))
+        # There are many of these: only the last few stay parsed.
+        version = (record.uid, record.resource_version)
+        parsed = self._parsed.get(version)
+        if not isinstance(parsed, model):
+            parsed = self._parsed[version] = record.parse(model)
+            if len(self._parsed) > _PARSED_LIMIT:
+                self._parsed.pop(next(iter(self._parsed)))
+        return Known(record, parsed)
 
 
 def _put(into: dict[Key, T], key: Key, value: T | None) -> None:

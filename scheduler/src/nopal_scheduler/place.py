@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .model import Host, VmRequest
+from .model import Host, Room, VmRequest
 from .words import at_least, at_most
 
 
@@ -64,14 +64,14 @@ def place(request: VmRequest, hosts: Iterable[Host]) -> Placement | NoPlacement:
     """
     refusals: list[Refusal] = []
     best: tuple[float, float, str] | None = None
-    count = 0
+    count, cost = 0, request.cost
     for host in hosts:
         count += 1
-        against = refuse(request, host)
+        against = _refuse(request.networks, cost, host)
         if against:
             refusals.extend(against)
             continue
-        score = (*_load(request, host), host.name)
+        score = (*_load(cost, host), host.name)
         if best is None or score < best:
             best = score
     if best is not None:
@@ -79,16 +79,16 @@ def place(request: VmRequest, hosts: Iterable[Host]) -> Placement | NoPlacement:
     return NoPlacement(count, tuple(sorted(refusals, key=lambda r: (r.host, r.reason))))
 
 
-def refuse(request: VmRequest, host: Host) -> tuple[Refusal, ...]:
+def _refuse(networks: tuple[str, ...], cost: Room, host: Host) -> tuple[Refusal, ...]:
     """Return every reason why the host does not fit; empty if it does."""
     if host.blocked:
         return (Refusal(host.name, host.blocked),)
     found = [
         Refusal(host.name, f"network {name} not realized")
-        for name in request.networks
+        for name in networks
         if name not in host.networks
     ]
-    cost, free = request.cost, host.free
+    free = host.free
     if cost.cpu > free.cpu:
         found.append(Refusal(host.name, "insufficient cpu", cost.cpu, max(0, free.cpu)))
     if cost.memory > free.memory:
@@ -96,8 +96,8 @@ def refuse(request: VmRequest, host: Host) -> tuple[Refusal, ...]:
     return tuple(found)
 
 
-def _load(request: VmRequest, host: Host) -> tuple[float, float]:
-    after = host.allocated + request.cost
+def _load(cost: Room, host: Host) -> tuple[float, float]:
+    after = host.allocated + cost
     cpu = after.cpu / host.capacity.cpu
     memory = after.memory / host.capacity.memory
     return max(cpu, memory), cpu + memory

@@ -56,8 +56,18 @@ class Record:
         """
         if self._parsed and isinstance(self._parsed[0], model):
             return self._parsed[0]
+        parsed = self.parse(model)
+        self._parsed[:] = [parsed]
+        return parsed
+
+    def parse(self, model: type[M]) -> M:
+        """Return the object as its model, parsed anew: ten times the record's memory is not kept.
+
+        Raises:
+            TerminalError: the object does not fit the model (InvalidObject).
+        """
         try:
-            parsed = model.model_validate_json(self._json)
+            return model.model_validate_json(self._json)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -66,8 +76,6 @@ class Record:
                 f"{self.key} cannot be read: {where}: {first['msg']}. Correct the object, or"
                 " install the CRDs of this release.",
             ) from error
-        self._parsed[:] = [parsed]
-        return parsed
 
     @property
     def name(self) -> str:
