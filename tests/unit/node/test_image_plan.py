@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nopal_api.conditions import condition
 from nopal_api.image import ImagePool, ImageStatus
 from nopal_node.reconcile.image import ImageWork, image_work, pool_status
 from nopal_node.storage.base import Imported
@@ -16,8 +17,10 @@ def entry(**more: Any) -> dict[str, Any]:
     return {"zone": "z1", "pool": "main", "executor": executor(), "location": LOCATION, **more}
 
 
-def work(*entries: dict[str, Any], deleting: bool = False) -> list[ImageWork]:
-    status = ImageStatus.model_validate({"pools": list(entries)})
+def work(*entries: dict[str, Any], deleting: bool = False, word: str = "True") -> list[ImageWork]:
+    said = condition("Deleting", word == "True", reason="Said")
+    told = [said.wire()] if deleting and word else []
+    status = ImageStatus.model_validate({"pools": list(entries), "conditions": told})
     return [w.work for w in image_work(status, deleting=deleting, node_name=NODE)]
 
 
@@ -42,6 +45,11 @@ def test_what_is_to_be_done(
 ) -> None:
     """A state counts only for the epoch of the executor that there is now."""
     assert work(entry(state=state, epoch=epoch), deleting=deleting) == [expected]
+
+
+@pytest.mark.parametrize("word", ["", "False"])
+def test_a_deletion_waits_for_the_operators_word(word: str) -> None:
+    assert work(entry(state="Ready", epoch=4), deleting=True, word=word) == []
 
 
 @pytest.mark.parametrize("deleting", [False, True])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from nopal_api.conditions import is_true
 from nopal_api.image import ImagePool, ImageStatus
 from nopal_runtime.errors import NopalError, TerminalError
 
@@ -28,7 +29,13 @@ class PoolWork:
 
 
 def image_work(status: ImageStatus, *, deleting: bool, node_name: str) -> tuple[PoolWork, ...]:
-    """Return the work in each pool whose executor this host is."""
+    """Return the work in each pool whose executor this host is.
+
+    A deletion waits for the operator's word (the condition Deleting is True): disks may be about to
+    be cloned from the image.
+    """
+    if deleting and not is_true(status.conditions, "Deleting"):
+        return ()
     result = []
     for pool in status.pools:
         executor = pool.executor
