@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from nopal_api.kinds import DISK, VIRTUAL_MACHINE
 from nopal_runtime.kube import kopfshell, watch
@@ -139,6 +141,21 @@ async def test_a_list_of_kopf_after_the_first_is_a_gap(monkeypatch: pytest.Monke
         await until(lambda: len(gaps) == 2)
 
 
+async def test_an_outage_is_told_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(listener: Listener) -> None:
+        for _ in range(100):
+            listener.failed(DISK, "ClientConnectorError: refused")
+        all_live(listener)
+
+    with capture_logs() as logs:
+        async with running(monkeypatch, Kopf(script)) as made:
+            await until(made.live)
+    told = [entry for entry in logs if entry["event"] == "watch cannot reach kube-apiserver"]
+    assert [(entry["kind"], entry["error"]) for entry in told] == [
+        ("Disk", "ClientConnectorError: refused")
+    ]
+
+
 def test_retries_never_run_out_and_stay_short() -> None:
     backoffs = kopfshell._Backoffs()
     assert not hasattr(backoffs, "__len__")  # kopf would take it for the number of tries
@@ -154,7 +171,7 @@ async def test_the_shell_reads_the_token_for_every_request(tmp_path: Path) -> No
 
     async def handler(request: web.Request) -> web.StreamResponse:
         tokens.append(request.headers["Authorization"])
-        return web.json_response({})
+        return web.json_response({}, status=int(request.query.get("status", 200)))
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
@@ -168,6 +185,7 @@ async def test_the_shell_reads_the_token_for_every_request(tmp_path: Path) -> No
         event=lambda *_: None,
         watching=lambda kind: told.append(f"watching {kind}"),
         listed=lambda kind: told.append(f"listed {kind}"),
+        failed=lambda kind, error: told.append(f"failed {kind} {error}"),
     )
     path = f"{server}/apis/nopal.dev/v1alpha1/disks"
     async with kopfshell._session(credentials, KINDS, listener) as session:
@@ -175,6 +193,11 @@ async def test_the_shell_reads_the_token_for_every_request(tmp_path: Path) -> No
             file.write_text(token)
             async with session.get(path + query):
                 pass
-    assert tokens == ["Bearer one", "Bearer two", "Bearer 3"]
-    assert told == ["listed Disk", "watching Disk"]
-    await runner.cleanup()
+        async with session.get(path + "?watch=true&status=403"):
+            pass
+        await runner.cleanup()
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(path)
+    assert tokens[:3] == ["Bearer one", "Bearer two", "Bearer 3"]
+    assert told[:3] == ["listed Disk", "watching Disk", "failed Disk HTTP 403 Forbidden"]
+    assert told[3].startswith("failed Disk Client")

@@ -38,6 +38,8 @@ class Listener:
     """A watch of the kind was opened."""
     listed: Callable[[Kind], None]
     """kopf has listed the kind: events before it may have been missed, deletions above all."""
+    failed: Callable[[Kind, str], None]
+    """A request for the kind failed, for the reason given; kopf tries again."""
 
 
 class _Backoffs:
@@ -50,11 +52,10 @@ class _Backoffs:
             delay = min(5.0, delay * 2)
 
 
-class _NoSignalWarning(logging.Filter):
-    """Drops kopf's word that it does not handle signals: it must not, the process does."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "OS signals are ignored" not in record.getMessage()
+def _quiet() -> None:
+    """Silence what we tell ourselves, or want: each failed attempt, and no signal handlers."""
+    for name in ("kopf._cogs.clients", "kopf._core.reactor.running"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 async def listen(
@@ -77,7 +78,7 @@ async def listen(
 
     for kind in kinds:
         _register(registry, kind, listener)
-    logging.getLogger("kopf._core.reactor.running").addFilter(_NO_SIGNAL_WARNING)
+    _quiet()
     try:
         await kopf.operator(
             registry=registry,
@@ -90,9 +91,6 @@ async def listen(
         for session in sessions:
             await session.close()
         await asyncio.sleep(_TLS_CLOSE)
-
-
-_NO_SIGNAL_WARNING = _NoSignalWarning()
 
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, listener: Listener) -> None:
@@ -153,14 +151,24 @@ def _session(
 
     async def answered(_session: Any, _context: Any, end: aiohttp.TraceRequestEndParams) -> None:
         kind = paths.get(end.url.path)
-        if kind is None or end.response.status != 200:
+        if kind is None:
             return
-        if end.url.query.get("watch") == "true":
+        if end.response.status != 200:
+            listener.failed(kind, f"HTTP {end.response.status} {end.response.reason}")
+        elif end.url.query.get("watch") == "true":
             listener.watching(kind)
         elif "continue" not in end.url.query:
             listener.listed(kind)
 
+    async def failed(
+        _session: Any, _context: Any, end: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        kind = paths.get(end.url.path)
+        if kind is not None:
+            listener.failed(kind, f"{type(end.exception).__name__}: {end.exception}")
+
     trace = aiohttp.TraceConfig()
+    trace.on_request_exception.append(failed)
     trace.on_request_end.append(answered)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=credentials.ssl_context),

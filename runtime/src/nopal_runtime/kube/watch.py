@@ -25,6 +25,7 @@ STALE = 2.0 * SERVER_TIMEOUT
 """Seconds of silence, not even a renewed watch, after which the watch is started anew."""
 _FIRST_WATCH = 30.0
 _CHECK = 2.0
+_TELL_EVERY = 30.0
 _BATCH = 200
 _STOP_SECONDS = 15.0
 
@@ -62,6 +63,7 @@ class Watch:
         self._listed: set[str] = set()
         self._events: deque[tuple[Kind, str | None, dict[str, Any]]] = deque()
         self._draining = False
+        self._told = float("-inf")
 
     def age(self) -> float:
         """Return the seconds since the most silent kind was heard of; infinite before `run`."""
@@ -95,6 +97,7 @@ class Watch:
             event=partial(shell.tell, self._event),
             watching=partial(shell.tell, self._watching),
             listed=partial(shell.tell, self._relisted),
+            failed=partial(shell.tell, self._failed),
         )
         self._opened.clear()
         shell.start(
@@ -153,6 +156,12 @@ class Watch:
             log.info("watch was begun anew", kind=kind.kind)
             self._on_gap()
         self._listed.add(kind.kind)
+
+    def _failed(self, kind: Kind, error: str) -> None:
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY:
+            self._told = now
+            log.warning("watch cannot reach kube-apiserver", kind=kind.kind, error=error)
 
 
 class _Shell:
