@@ -56,6 +56,8 @@ class Importer:
         """Fetch the image; see StoragePool.fetch."""
         done = await self._run(self._staging.finished, job)
         if done is not None:
+            # A crash right after it was published leaves the scratch image.
+            await self._run(self._staging.clean, job)
             return done
         await self._run(self._staging.clean, job)
         try:

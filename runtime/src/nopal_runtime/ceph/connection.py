@@ -102,9 +102,9 @@ class CephConnection:
     @contextmanager
     def ioctx(self, pool: str, namespace: str, what: str) -> Iterator["rados.Ioctx"]:
         """Lend an I/O context of a pool; errors as with `cluster`."""
-        import rados
-
         with self.cluster(what) as cluster:
+            import rados
+
             try:
                 ioctx = cluster.open_ioctx(pool)
             except rados.Error as error:
