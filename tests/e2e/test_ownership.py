@@ -11,7 +11,9 @@ from support.site import SETTINGS, Space, condition, reason_of, wait
 pytestmark = pytest.mark.real
 
 CLIENT = """
-import sys, time, rados, rbd
+import signal, sys, time, rados, rbd
+# It says goodbye when it is ended: one that dies is forgotten by Ceph after 30 s only.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 with rados.Rados(conffile=sys.argv[1]) as cluster:
     with cluster.open_ioctx("nopal") as ioctx, rbd.Image(ioctx, sys.argv[2]):
         print("open", flush=True)

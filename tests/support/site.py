@@ -25,6 +25,7 @@ SETTINGS = {
     "NOPAL_RETRY_LIMIT_SECONDS": "3",
     "NOPAL_ORPHAN_WAIT_SECONDS": "4",
     "NOPAL_TRASH_DELAY_SECONDS": "0",
+    "NOPAL_CEPH_OPERATION_SECONDS": "10",
 }
 """Time limits, short enough for a test to wait for them."""
 

@@ -38,7 +38,11 @@ async def _run(config: Settings) -> None:
     hypervisor = LibvirtHypervisor(config.libvirt_uri, acceleration=config.acceleration)
 
     def connect(access: PoolAccess) -> CephPool:
-        return CephPool(access, trash_delay=config.trash_delay_seconds)
+        return CephPool(
+            access,
+            trash_delay=config.trash_delay_seconds,
+            operation_seconds=config.ceph_operation_seconds,
+        )
 
     metrics = Metrics()
     async with KubeClient(credentials, observe=metrics.request) as kube:

@@ -30,6 +30,9 @@ class Settings:
     """Time between the two reads that must both miss a VM before its domain is removed."""
     retry_limit_seconds: float = setting("NOPAL_RETRY_LIMIT_SECONDS", 60.0, minimum=1)
     """The longest pause between two tries of what failed."""
+    ceph_operation_seconds: int = setting("NOPAL_CEPH_OPERATION_SECONDS", 60, minimum=1)
+    """How long one operation on Ceph may take before the pool counts as unreachable. Above the
+    25 s that Ceph needs to notice a dead OSD, or each such loss would be an error."""
     trash_delay_seconds: int = setting("NOPAL_TRASH_DELAY_SECONDS", 86400, minimum=0)
     """How long a deleted disk stays in the RBD trash."""
     health_port: int = setting("NOPAL_HEALTH_PORT", 0)
