@@ -5,13 +5,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nopal_api.kinds import LEASE, VIRTUAL_MACHINE
+from nopal_api.kinds import HOST, LEASE, NODE, VIRTUAL_MACHINE
 from nopal_api.names import HOST_LEASE_NAMESPACE
 from nopal_operator.app import Operator
 from nopal_operator.settings import Settings
 from nopal_runtime.errors import TransientError
 from nopal_runtime.kube.fake import Call, FakeKube
 from nopal_runtime.kube.fakewatch import FakeWatch
+from support import objects
 from support.operatorlab import GIB, Lab
 from support.virtualtime import run_virtual
 
@@ -154,6 +155,57 @@ def test_nothing_is_planned_before_everything_was_listed() -> None:
         await asyncio.gather(working, return_exceptions=True)
 
     run(test, started=False)
+
+
+def test_whatever_stood_in_the_way_goes_and_it_starts_by_itself() -> None:
+    async def test(running: Running) -> None:
+        hand = running.hand
+        hand.zone()
+        hand.network("lan")
+        vm = hand.vm(interfaces=[{"name": "eth0", "network": {"name": "lan"}}])
+        await running.host("n1", scheduling="Disabled")
+        hand.put(NODE, {"metadata": {"name": "n1", "labels": {}}})
+        await asyncio.sleep(20)
+        assert "there is no host" in hand.said(vm).message
+        hand.put(NODE, {"metadata": {"name": "n1", "labels": {"zone": "z1"}}})
+        await asyncio.sleep(2)
+        assert "scheduling disabled" in hand.said(vm).message
+        hand.put(HOST, objects.host("n1", scheduling="Enabled"))
+        await asyncio.sleep(2)
+        assert "network lan not realized" in hand.said(vm).message
+        await hand.host("n1", networks=["lan"], ready=False)
+        await asyncio.sleep(2)
+        assert "not ready (Preflight)" in hand.said(vm).message
+        await hand.host("n1", networks=["lan"], memory=2 * GIB)
+        await asyncio.sleep(2)
+        assert "insufficient memory" in hand.said(vm).message
+        hand.zone(hostReserved={"memory": "128Mi"})
+        await asyncio.sleep(2)
+        assert hand.said(vm).reason == "Assigned"
+
+    run(test)
+
+
+def test_a_disk_is_free_for_the_next_one_as_soon_as_the_first_is_gone() -> None:
+    async def test(running: Running) -> None:
+        hand = running.hand
+        hand.zone()
+        await running.host("n1")
+        disks = [{"name": "root", "disk": {"name": "root"}}]
+        hand.disk("root")
+        await asyncio.sleep(20)
+        first = hand.vm("first", disks=disks)
+        await asyncio.sleep(2)
+        second = hand.vm("second", disks=disks)
+        await asyncio.sleep(2)
+        assert hand.said(second).reason == "DiskInUse"
+        hand.kube.remove(VIRTUAL_MACHINE, "first", "default")
+        await hand.release(first)
+        await asyncio.sleep(2)
+        assert not hand.is_there(first)
+        assert hand.said(second).reason == "Assigned"
+
+    run(test)
 
 
 def test_lost_and_repeated_events_cost_time_and_nothing_else() -> None:

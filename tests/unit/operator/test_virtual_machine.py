@@ -132,6 +132,21 @@ async def test_an_epoch_is_above_every_one_that_vm_or_disk_had(lab: Lab) -> None
     assert lab.model(disk).status.claim.epoch == 5
 
 
+async def test_an_epoch_is_above_a_claim_of_a_disk_that_is_not_named_any_more(lab: Lab) -> None:
+    disk = await a_claim_at(lab, epoch=7, of=lab.vm())
+    await lab.act(Key("VirtualMachine", "default", "vm1"))
+    assert lab.model(Key("VirtualMachine", "default", "vm1")).status.assignment.epoch == 8
+    assert lab.model(disk).status.claim.epoch == 7
+
+
+async def a_claim_at(lab: Lab, *, epoch: int, of: Key) -> Key:
+    """A claim as an operator left it that was killed before the assignment."""
+    disk = lab.disk("old")
+    claim = {"vmName": of.name, "vmUID": lab.uid(of), "nodeName": "n1", "epoch": epoch}
+    await lab.tell(disk, MANAGER_ASSIGNMENT, {"claim": claim})
+    return disk
+
+
 async def test_a_missing_finalizer_is_repaired_before_anything_else(lab: Lab) -> None:
     bare = Lab(FakeKube(admission=None))
     bare.zone()
