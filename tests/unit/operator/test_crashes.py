@@ -149,13 +149,49 @@ async def test_any_order_of_things_is_safe_and_comes_to_rest(script: list[tuple[
     _check_the_end(lab, hosts)
 
 
-async def _do(lab: Lab, hosts: Hosts, crashes: CrashPoints, action: tuple[Any, ...]) -> None:
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.integers(0, 1), actions), max_size=60))
+@pytest.mark.asyncio
+async def test_a_leader_that_does_not_know_yet_that_it_lost_does_no_harm(
+    script: list[tuple[int, tuple[Any, ...]]],
+) -> None:
+    """Two operators act at once, each on what it knew at some time. (Room is not the subject.)"""
+    lab, hosts = await begin()
+    late = Lab(lab.kube)
+    late.heartbeats = late.world.heartbeats = lab.heartbeats
+    for name in DISKS:
+        lab.disk(name)
+    for name in VMS:
+        lab.vm(name, memory={"size": "2Gi"}, disks=uses(*DISKS[:1]))
+    crashes = CrashPoints(lab)
+    await lab.sync()
+    await late.sync()
+    for who, action in script:
+        try:
+            await _do((lab, late)[who], hosts, crashes, action, memory="2Gi")
+        except Crash:
+            (lab, late)[who].restart()
+        except NopalError:
+            continue
+        hosts.judge()
+    for node in ("n1", "n2"):
+        lab.heartbeats[node] = True
+    crashes._points.clear()
+    await settle(lab, hosts)
+    _check_the_end(lab, hosts)
+
+
+async def _do(
+    lab: Lab, hosts: Hosts, crashes: CrashPoints, action: tuple[Any, ...], *, memory: str = "5Gi"
+) -> None:
     verb, *about = action
     lab.now += 1.0
     if verb == "apply":
-        lab.vm(about[0], memory={"size": "5Gi"}, disks=uses(*sorted(about[1])))
+        lab.vm(about[0], memory={"size": memory}, disks=uses(*sorted(about[1])))
     elif verb == "stop" and lab.is_there(Key("VirtualMachine", "default", about[0])):
-        lab.vm(about[0], memory={"size": "5Gi"}, powerState="Stopped")
+        lab.vm(about[0], memory={"size": memory}, powerState="Stopped")
     elif verb in ("delete", "vanish") and lab.is_there(Key("VirtualMachine", "default", about[0])):
         if verb == "vanish":
             lab.kube.strip_finalizers(VIRTUAL_MACHINE, about[0], "default")

@@ -418,6 +418,14 @@ async def test_of_two_with_one_mac_that_wait_exactly_one_gets_it(lab: Lab) -> No
     assert reasons == ["Assigned", "MACConflict", "MACConflict"]
 
 
+async def test_decisions_at_once_never_give_one_mac_twice(lab: Lab) -> None:
+    lab.network("lan")
+    mac = "02:00:00:00:00:01"
+    vms = [lab.vm(f"vm{i}", interfaces=on("lan", mac=mac)) for i in range(3)]
+    plans = [await lab.plan(vm) for vm in vms]  # none of them is carried out yet
+    assert sum(isinstance(p.steps[0], Reserve) for p in plans) == 1
+
+
 @pytest.mark.parametrize(
     ("host", "word"),
     [
