@@ -33,10 +33,13 @@ def main() -> None:
         site.start({})
         figures = Figures(site)
         figures.prepare()
-        figures.latency(arguments.samples)
-        figures.burst(arguments.burst)
-        figures.steady()
-        figures.memory(arguments.objects)
+        try:
+            figures.latency(arguments.samples)
+            figures.burst(arguments.burst)
+            figures.steady()
+            figures.memory(arguments.objects)
+        finally:
+            figures.close()
         if arguments.json:
             arguments.json.write_text(json.dumps(figures.raw, indent=1) + "\n")
     finally:

@@ -39,7 +39,8 @@ class Bare:
     ) -> None:
         self._cluster = cluster
         self._parent, self._snapshot, self._template = parent, snapshot, xml
-        self._rados = rados.Rados(conffile=str(cluster.ceph.conf))
+        clone_v2 = {"rbd_default_clone_format": "2"}
+        self._rados = rados.Rados(conffile=str(cluster.ceph.conf), conf=clone_v2)
         self._rados.connect()
         self._ioctx = self._rados.open_ioctx("nopal")
         self._libvirt = libvirt.open(cluster.hosts[node].uri)
@@ -87,7 +88,7 @@ class Bare:
     def _make_secret(self, node: str) -> libvirt.virSecret:
         xml = (
             "<secret ephemeral='yes' private='yes'><usage type='ceph'>"
-            "<name>nopal-bench</name></usage></secret>"
+            f"<name>nopal-bench-{uuid.uuid4()}</name></usage></secret>"
         )
         secret = self._libvirt.secretDefineXML(xml)
         key = self._cluster.ceph.host_key(node, self._cluster.hosts[node].address)
@@ -108,7 +109,7 @@ class Bare:
         devices = domain.find("devices")
         assert devices is not None
         for log in [*devices.iter("log")]:
-            log.set("file", log.get("file", "") + ".bench")
+            log.set("file", f"/var/log/libvirt/qemu/{image}.console")
         for source in devices.iterfind("disk/source"):
             source.set("name", f"nopal/{image}")
         for secret in devices.iter("secret"):

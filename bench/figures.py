@@ -10,8 +10,12 @@ from typing import Any
 
 from bench.api_writes import ApiWrites
 from bench.bare import Bare, percentile
+from bench.ready_watch import ReadyWatch
+from nopal_api.kinds import DISK
+from nopal_api.kinds import VIRTUAL_MACHINE as VM
 from nopal_dev.processes import Process
-from support.site import Site, Space, status_of, wait
+from support.cluster import as_admin
+from support.site import Site, Space, wait
 
 NAMESPACE = "bench"
 NODE = "node-1"
@@ -30,7 +34,8 @@ class Figures:
     def prepare(self) -> None:
         """Make the image, and a first VM that warms everything up."""
         site, space = self._site, self._space
-        site.cluster.kubectl.run("create", "namespace", NAMESPACE)
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        site.apply(namespace)
         site.apply(site.image("counter"))
         wait(lambda: site.ready("image", "counter"), "the image is fetched")
         space.apply(space.disk("warm"), space.vm("warm", "warm"))
@@ -46,9 +51,15 @@ class Figures:
         )
         self._bare.start_one()
         self._bare.clear()
+        self._watch = ReadyWatch(site.cluster, NAMESPACE)
+        self._admin = as_admin(site.cluster)
+
+    def close(self) -> None:
+        """Remove what the bare starts left."""
+        self._bare.close()
 
     def latency(self, samples: int) -> None:
-        """From kubectl's apply of a disk and a VM to Ready=True, beside clone + createXML."""
+        """From the creation of a disk and a VM to Ready=True, beside clone + createXML."""
         bare, ours = [], []
         writes = Counter[str]()
         for number in range(samples):
@@ -75,12 +86,10 @@ class Figures:
         limit = self._bare.start_many(count, threads=4)
         self._bare.clear()
         names = [f"burst-{number}" for number in range(count)]
-        space = self._space
-        objects = [o for n in names for o in (space.disk(n), space.vm(n, n))]
         begun = time.monotonic()
-        space.apply(*objects)
-        wait(lambda: self._all_ready(names), "all of them run", seconds=300)
-        took = time.monotonic() - begun
+        for name in names:
+            self._create(name)
+        took = self._watch.until(names, seconds=300) - begun
         rate = count / took
         print(
             f"{count} VMs at once: {took:.1f} s, {rate:.2f}/s; bare {limit.per_second:.2f}/s;"
@@ -123,18 +132,15 @@ class Figures:
         kubectl.run("delete", "vm", "--all", "-n", NAMESPACE, "--timeout=300s", timeout=310.0)
 
     def _one(self, name: str) -> float:
-        space = self._space
         begun = time.monotonic()
-        space.apply(space.disk(name), space.vm(name, name))
-        self._site.cluster.kubectl.run(
-            "wait", "vm", name, "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s"
-        )
-        return time.monotonic() - begun
+        self._create(name)
+        return self._watch.until([name], seconds=60) - begun
 
-    def _all_ready(self, names: list[str]) -> bool:
-        listed = self._site.cluster.kubectl.get("vm", "-n", NAMESPACE)["items"]
-        ready = {vm["metadata"]["name"] for vm in listed if status_of(vm, "Ready") == "True"}
-        return ready.issuperset(names)
+    def _create(self, name: str) -> None:
+        """Create a disk and a VM as any client does: two requests."""
+        for kind, body in ((DISK, self._space.disk(name)), (VM, self._space.vm(name, name))):
+            answer = self._admin.create(kind, body)
+            assert answer.ok, answer.message
 
     def _clear(self, names: list[str], kind: str) -> None:
         self._site.cluster.kubectl.run(
