@@ -148,6 +148,21 @@ def test_a_frozen_libvirtd_is_noticed(real_bench: RealBench, hypervisor: Libvirt
     until(lambda: _answers(hypervisor), "the connection is back")
 
 
+def test_everything_is_looked_at_again_when_libvirtd_has_settled(
+    real_bench: RealBench, hypervisor: LibvirtHypervisor
+) -> None:
+    """A libvirtd that finds a domain dead while it starts sends no event of it."""
+    uid = new_uid()
+    hypervisor.start(real_bench.spec(uid))
+    real_bench.stop_libvirt()
+    real_bench.kill_qemu(uid)
+    heard: list[str] = []
+    hypervisor.subscribe(heard.append)
+    real_bench.start_libvirt()
+    until(lambda: heard.count("") >= 2, "the subscriber is told twice")
+    assert hypervisor.domain(uid) is None
+
+
 def test_a_disk_that_refuses_pauses_the_guest(
     real_bench: RealBench, hypervisor: LibvirtHypervisor
 ) -> None:
