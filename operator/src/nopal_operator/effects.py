@@ -16,6 +16,7 @@ from nopal_operator.reconcile.plan import (
     SetFinalizers,
     Step,
 )
+from nopal_operator.reconcile.virtual_machine import UNREACHABLE
 from nopal_operator.world import World
 from nopal_runtime.errors import ConflictError, NopalError, NotFoundError, TransientError
 from nopal_runtime.kube.api import Key, KubeApi
@@ -117,6 +118,8 @@ class Effects:
         written[record.key] = after
         if record.key.kind == ZONE.kind:
             self._world.times.zone_written[record.name] = self._clock()
+        if any(c["reason"] == UNREACHABLE for c in step.status.get("conditions", ())):
+            self._world.times.unreachable_said[record.uid] = self._clock()
         log.info(
             "status written",
             key=str(record.key),

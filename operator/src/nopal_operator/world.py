@@ -49,6 +49,9 @@ class Patience:
     """For an executor's host that is down, before another one takes over."""
     zone_status: float = 10.0
     """Between two writes of a zone's figures."""
+    unreachable: float = 15.0
+    """Before an object that its host has spoken of is called unreachable again: a host whose Lease
+    alone is late would otherwise answer each word of the operator's at once, and so on."""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,8 @@ class Times:
     """By UID: when the object was seen first."""
     down_since: dict[str, float] = field(default_factory=dict)
     """By node: since when its host is not usable."""
+    unreachable_said: dict[str, float] = field(default_factory=dict)
+    """By UID: when it was last said that the object's host is unreachable."""
     zone_written: dict[str, float] = field(default_factory=dict)
     """By zone: when its status was written."""
 

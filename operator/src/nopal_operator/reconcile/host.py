@@ -16,7 +16,7 @@ from nopal_operator.reconcile.plan import (
     repair_finalizer,
     wire,
 )
-from nopal_operator.reconcile.virtual_machine import UNREACHABLE
+from nopal_operator.reconcile.virtual_machine import UNREACHABLE, unreachable_wait
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
 
@@ -32,6 +32,11 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
     host = world.host(key.name)
     if host is None:
         return Plan()
+    if world.heartbeats.get(key.name) is False:
+        ready = find(host.model.status.conditions, "Ready")
+        wait = unreachable_wait(world, host.record, ready, now=now)
+        if wait > 0:
+            return Plan(requeue_after=wait)
     if host.record.deleting:
         return _delete(world, host)
     repair = repair_finalizer(host.record)

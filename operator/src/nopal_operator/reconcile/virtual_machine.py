@@ -27,6 +27,7 @@ from nopal_operator.reconcile.plan import (
 )
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
+from nopal_runtime.kube.cache import Record
 from nopal_scheduler import NoPlacement, Reservation, VmRequest, place
 
 UNREACHABLE = "HostUnreachable"
@@ -55,12 +56,13 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
     if vm is None:
         return Plan()
     if vm.record.deleting:
-        return _delete(world, vm)
+        return _delete(world, vm, now)
     repair = repair_finalizer(vm.record)
     if repair is not None:
         return Plan((repair,))
     if is_live(vm.model.status):
-        return Plan((*_bound(vm), *_unreachable(world, vm)))
+        silence, again = _unreachable(world, vm, now)
+        return Plan((*_bound(vm), *silence), again)
     if vm.model.spec.power_state == "Stopped":
         return Plan((_refuse(vm, "Stopped", _RESTING["Stopped"]),))
     resting = left_down(vm.model)
@@ -69,12 +71,12 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
     return _schedule(world, vm, now)
 
 
-def _delete(world: World, vm: Known[VirtualMachine]) -> Plan:
+def _delete(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
     """Wait for the host's release, free the disks, then let the object go."""
     if FINALIZER not in vm.record.finalizers:
         return Plan()
     if is_live(vm.model.status):
-        return Plan(_unreachable(world, vm))
+        return Plan(*_unreachable(world, vm, now))
     return Plan((*unclaim_all(world, vm), remove_finalizer(vm.record)))
 
 
@@ -155,16 +157,22 @@ def _refuse(vm: Known[VirtualMachine], reason: str, message: str) -> ApplyStatus
     )
 
 
-def _unreachable(world: World, vm: Known[VirtualMachine]) -> tuple[Step, ...]:
+def _unreachable(
+    world: World, vm: Known[VirtualMachine], now: float
+) -> tuple[tuple[Step, ...], float | None]:
     """Say that nobody knows how the guest is, while its host's heartbeat is lost.
 
     The host takes the condition back with its next apply. The operator gives up its share of it
-    only then: before, that would leave half a condition.
+    only then: before, that would leave half a condition. Returns the steps, and when to look again.
     """
     assignment = vm.model.status.assignment
     if assignment is None:
-        return ()
+        return (), None
+    ready = find(vm.model.status.conditions, "Ready")
     if world.heartbeats.get(assignment.node_name) is False:
+        wait = unreachable_wait(world, vm.record, ready, now=now)
+        if wait > 0:
+            return (), wait
         unknown = condition(
             "Ready",
             "Unknown",
@@ -174,11 +182,18 @@ def _unreachable(world: World, vm: Known[VirtualMachine]) -> tuple[Step, ...]:
             " until the host has released it.",
             generation=vm.record.generation,
         )
-        return (ApplyStatus(vm.record, MANAGER_OPERATOR, wire(conditions=(unknown,))),)
-    ready = find(vm.model.status.conditions, "Ready")
+        return (ApplyStatus(vm.record, MANAGER_OPERATOR, wire(conditions=(unknown,))),), None
     if MANAGER_OPERATOR in vm.record.owned and ready is not None and ready.reason != UNREACHABLE:
-        return (ApplyStatus(vm.record, MANAGER_OPERATOR, {}),)
-    return ()
+        return (ApplyStatus(vm.record, MANAGER_OPERATOR, {}),), None
+    return (), None
+
+
+def unreachable_wait(world: World, record: Record, ready: Condition | None, *, now: float) -> float:
+    """Return the seconds before a host that has spoken may be called unreachable again."""
+    said = world.times.unreachable_said.get(record.uid)
+    if said is None or (ready is not None and ready.reason == UNREACHABLE):
+        return 0.0
+    return max(0.0, said + world.patience.unreachable - now)
 
 
 def _scheduled(vm: Known[VirtualMachine], assignment: Assignment) -> Condition:
