@@ -10,6 +10,7 @@ from nopal_api.names import HOST_LEASE_NAMESPACE
 from nopal_operator.app import Operator
 from nopal_operator.settings import Settings
 from nopal_runtime.errors import TransientError
+from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.fake import Call, FakeKube
 from nopal_runtime.kube.fakewatch import FakeWatch
 from support import objects
@@ -228,6 +229,31 @@ def test_lost_and_repeated_events_cost_time_and_nothing_else() -> None:
         assert hand.model(repeated).status.assignment.epoch == 1
 
     run(test)
+
+
+def test_everything_is_looked_at_again_from_time_to_time() -> None:
+    """The sweep is the authority: a mark that is missing somewhere costs time only."""
+    seen: set[Key] = set()
+
+    class Watched(Operator):
+        async def reconcile(self, key: Key) -> float | None:
+            seen.add(key)
+            return await super().reconcile(key)
+
+    async def test(running: Running) -> None:
+        hand = running.hand
+        keys = {hand.zone(), hand.vm(), hand.disk(), hand.network("lan"), hand.image()}
+        await running.host("n1", networks=["lan"])
+        made = Watched(settings=Settings(), kube=running.kube, make_watch=running.make_watch)
+        working = asyncio.create_task(made.run())
+        await asyncio.sleep(250)  # the first complete lists after the start come after this
+        seen.clear()
+        await asyncio.sleep(600)
+        assert keys <= seen
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    run(test, started=False)
 
 
 def test_many_at_once_share_the_room_exactly() -> None:
