@@ -20,6 +20,7 @@ from pathlib import Path
 from nopal_dev.commands import run
 from nopal_dev.network import Network
 from nopal_dev.processes import Processes, wait_until
+from nopal_runtime.ceph.caps import host_caps
 
 POOL = "nopal"
 """The RBD pool that every cluster has."""
@@ -215,14 +216,7 @@ class Ceph:
 
         It may use one pool, and blocklist only its own instances: see docs.
         """
-        instances = f"^{address.replace('.', '[.]')}:0/[1-9][0-9]*$"
-        caps = {
-            "mon": (
-                'allow r, allow command "osd blocklist" with blocklistop=add'
-                f' addr regex "{instances}"'
-            ),
-            "osd": f"profile rbd pool={pool}",
-        }
+        caps = host_caps(addresses=[address], pools=[(pool, "")])
         return self.user_key(f"client.nopal.{node}", caps)
 
     def user_key(self, name: str, caps: Mapping[str, str]) -> str:

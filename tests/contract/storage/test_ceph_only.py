@@ -10,6 +10,7 @@ import pytest
 
 from nopal_node.storage.base import DiskImage, ImageParent, PoolAccess
 from nopal_node.storage.ceph import CephPool
+from nopal_runtime.ceph.caps import host_caps
 from nopal_runtime.ceph.connection import CephAccess, CephConnection
 from nopal_runtime.ceph.kept import KeptConnections
 from nopal_runtime.errors import TerminalError, TransientError
@@ -88,6 +89,18 @@ def test_a_host_can_shut_out_only_its_own_instances(ceph: CephBackend, what: str
     with pytest.raises(TerminalError, match="AccessDenied"):
         kept.blocklist(instance)
     kept.blocklist(f"{own}:0/4294967290")
+    kept.close()
+
+
+def test_ipv6_addresses_are_held_to_as_well(ceph: CephBackend) -> None:
+    access = ceph.access()
+    caps = host_caps(addresses=["fd00::1"], pools=[(ceph.POOL, "")])
+    key = ceph.ceph.user_key("client.nopal.ipv6", caps)
+    kept = CephConnection(CephAccess(access.fsid, access.monitors, "nopal.ipv6", key))
+    kept.blocklist("[fd00::1]:0/77")
+    for refused in ("[fd00::1]:0/0", "[fd00::2]:0/77", "[fd00::11]:0/77"):
+        with pytest.raises(TerminalError, match="AccessDenied"):
+            kept.blocklist(refused)
     kept.close()
 
 
@@ -180,12 +193,21 @@ def test_pools_of_one_user_share_a_connection(ceph: CephBackend) -> None:
 def test_a_namespace_keeps_images_apart(ceph: CephBackend) -> None:
     if "apart" not in ceph.ceph.rbd("namespace", "ls", ceph.POOL):
         ceph.ceph.rbd("namespace", "create", f"{ceph.POOL}/apart")
-    inside, wanted = opened(replace(ceph.access(), namespace="apart")), disk()
+    caps = host_caps(addresses=[ceph.addresses[0]], pools=[(ceph.POOL, "apart")])
+    key = ceph.ceph.user_key("client.nopal.apart", caps)
+    access = replace(ceph.access(), namespace="apart", user="nopal.apart", key=key)
+    inside, wanted = opened(access), disk()
     inside.check()
     inside.ensure_disk(wanted)
     assert inside.info(wanted.image) is not None
     assert ceph.pool().info(wanted.image) is None
+    inside.claim_epoch(wanted.image, owner_uid=wanted.owner_uid, epoch=1)
+    inside.delete(wanted.image, owner_uid=wanted.owner_uid)
     inside.close()
+    outside = opened(replace(access, namespace=""))
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        outside.info("disk-x")
+    outside.close()
 
 
 def test_a_remnant_of_librbds_own_create_is_removed(ceph: CephBackend) -> None:

@@ -2,12 +2,14 @@
 """The adapter over rados and rbd, as far as it needs neither."""
 
 import errno
+import re
 import sys
 
 import pytest
 
 from nopal_node.storage.base import PoolAccess
 from nopal_node.storage.ceph import CephPool
+from nopal_runtime.ceph.caps import host_caps
 from nopal_runtime.ceph.connection import CephAccess, host_of
 from nopal_runtime.ceph.failures import failure
 from nopal_runtime.ceph.kept import KeptConnections
@@ -82,3 +84,22 @@ def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         pool.info("disk-x")
     assert refused.value.reason == "CephLibrariesMissing"
     pool.close()
+
+
+def test_a_hosts_capabilities_name_its_own_addresses_only() -> None:
+    caps = host_caps(addresses=["10.0.0.1", "fd00::1"], pools=[("a", ""), ("b", "ns")])
+    assert caps["osd"] == "profile rbd pool=a, profile rbd pool=b namespace=ns"
+    assert caps["mon"].startswith("allow r, allow command")
+    # POSIX takes [[] for a bracket, Python warns of it.
+    patterns = re.findall(r'regex "([^"]+)"', caps["mon"].replace("[[]", r"\["))
+    assert [bool(re.search(p, "10.0.0.1:0/77")) for p in patterns] == [True, False]
+    assert [bool(re.search(p, "[fd00::1]:0/77")) for p in patterns] == [False, True]
+    for other in (
+        "10.0.0.1:0/0",
+        "10.0.0.10:0/7",
+        "110.0.0.1:0/7",
+        "10x0.0.1:0/7",
+        "fd00::1:0/7",
+        "10.0.0.0/24",
+    ):
+        assert not any(re.search(p, other) for p in patterns)

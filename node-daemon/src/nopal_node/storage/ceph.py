@@ -58,11 +58,10 @@ class CephPool(StoragePool):
         self._closed = False
         self._pool = RbdPool(connections.take(self._access), access.pool, access.namespace)
         limits = limits or ImportLimits()
-        self._threads = ThreadPoolExecutor(_IMPORT_THREADS, thread_name_prefix="nopal-import")
         self._importer = Importer(
             staging=RbdStaging(self._pool, self._access, limits),
             download=fetch,
-            threads=self._threads,
+            threads=ThreadPoolExecutor(_IMPORT_THREADS, thread_name_prefix="nopal-import"),
             limits=limits,
         )
 
@@ -149,6 +148,6 @@ class CephPool(StoragePool):
     def close(self) -> None:
         """Give the connection back; twice is as good as once."""
         if not self._closed:
+            # The threads end with the object: an import may still have to clean up.
             self._closed = True
-            self._threads.shutdown(wait=False, cancel_futures=False)
             self._connections.give_back(self._access)

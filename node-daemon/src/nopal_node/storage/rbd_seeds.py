@@ -14,8 +14,7 @@ MIB = 1 << 20
 def write_seed(pool: RbdPool, image: str, *, owner_uid: str, content: bytes) -> None:
     """Write it unless it is there; see StoragePool.write_seed.
 
-    Never written in place: a guest that still has the old one open keeps what it was started with,
-    and a crash in between leaves no half-written seed with an owner.
+    Never written in place: a crash in between leaves no half-written seed with an owner.
     """
     import rbd
 
