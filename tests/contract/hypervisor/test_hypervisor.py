@@ -86,6 +86,21 @@ def test_an_obedient_guest_shuts_down(bench: Bench, hypervisor: Hypervisor) -> N
     assert hypervisor.last_exit(uid) is Exit.DESTROYED
 
 
+def test_asking_again_while_it_goes_down(bench: Bench, hypervisor: Hypervisor) -> None:
+    """Between the guest's last word and QEMU's end libvirt takes no requests: no failure."""
+    uid = new_uid()
+    hypervisor.start(bench.spec(uid))
+    boot(bench, hypervisor, uid)
+
+    def ask_and_look() -> bool:
+        hypervisor.shutdown(uid)
+        hypervisor.resume(uid)
+        return hypervisor.domain(uid) is None
+
+    until(ask_and_look, "the guest is down")
+    assert hypervisor.last_exit(uid) is Exit.DESTROYED
+
+
 def test_a_stubborn_guest_is_destroyed(bench: Bench, hypervisor: Hypervisor) -> None:
     uid = new_uid()
     domain = hypervisor.start(bench.spec(uid, obeys=False))

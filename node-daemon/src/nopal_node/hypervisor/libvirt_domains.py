@@ -69,6 +69,12 @@ class LibvirtDomains:
         found = self._lookup(connection, vm_uid)
         return found if found is not None and self._owned(found, vm_uid) is not None else None
 
+    def is_up(self, connection: libvirt.virConnect, vm_uid: str) -> bool:
+        """Tell whether libvirt has the domain, and not only until its QEMU process is gone."""
+        found = self._lookup(connection, vm_uid)
+        domain = self._owned(found, vm_uid) if found is not None else None
+        return domain is not None and domain.state is not DomainState.SHUTTING_DOWN
+
     def process(self, vm_uid: str) -> QemuProcess | None:
         """Return a domain's QEMU, whatever libvirt knows of it."""
         return qemu_process.find(self._folders.pid_file(domain_name(vm_uid)), vm_uid)

@@ -187,14 +187,14 @@ class LibvirtHypervisor(Hypervisor):
 
     @contextmanager
     def _own_domain(self, vm_uid: str, doing: str) -> Iterator[libvirt.virDomain | None]:
-        """Give a domain of ours, or None if it is absent; gone while it is used is absent too."""
+        """Give a domain of ours, or None if it is absent; one that goes meanwhile is absent too."""
         with self._asking(doing) as connection:
             domain = self._domains.handle(connection, vm_uid)
             try:
                 yield domain
             except self._api.libvirtError as error:
                 gone = libvirt_api.is_absent(error) or libvirt_api.is_about_state(error)
-                if not gone or self._domains.handle(connection, vm_uid) is not None:
+                if not gone or self._domains.is_up(connection, vm_uid):
                     raise
 
     def _event(self, name: str, uid: str, event: int, detail: int) -> None:
