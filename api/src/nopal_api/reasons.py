@@ -312,6 +312,10 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _no("DiskNotClaimed", "A Disk is not claimed for this assignment (yet)."),
                 _no("NetworkNotRealized", "A Network's bridge is not on its host."),
                 _no("StartFailed", "libvirt could not start it; it is tried again."),
+                _no(
+                    "NamespaceUnsupported",
+                    "The pool names an RBD namespace, which the host's libvirt cannot attach.",
+                ),
                 _no("LibvirtRefused", "libvirt reports an error; it is tried again."),
                 _no("InvalidDomain", "What was asked for cannot be written as a libvirt domain."),
                 _no("InvalidKey", "The host's entry in the Ceph Secret is no cephx key."),

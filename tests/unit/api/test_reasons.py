@@ -22,6 +22,7 @@ INSIDE = {
     "HostChanged",
     "HostNotFound",
     "HostUnreadable",
+    "ImageExists",
     "InvalidSetting",
     "LinkExists",
     "LinkNotFound",
