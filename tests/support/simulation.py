@@ -46,6 +46,10 @@ CONTENT = b"the content of an image".ljust(4096, b".")
 URL = "http://images.example/a.raw"
 RESTART_SECONDS = 2.0
 """Until a process that died is started again, as by systemd or the kubelet."""
+RESYNC_SECONDS = 100.0
+"""Until what no event told is found out."""
+STORM = 250
+"""More effects in one second are no work but a quarrel."""
 _READS = ("get", "list")
 _LINK_READS = ("all", "get")
 _ACTOR: contextvars.ContextVar["Actor | None"] = contextvars.ContextVar("actor", default=None)
@@ -94,6 +98,10 @@ class Simulation:
     killed: list[str] = field(default_factory=list)
     """What killed processes had just done."""
     api_down: bool = False
+    cut_off: set[str] = field(default_factory=set)
+    """Actors that do not reach kube-apiserver."""
+    refuse: Callable[[str, Call], bool] = lambda _actor, _call: False
+    """Calls of an actor that fail."""
     deliver: dict[str, Delivery] = field(default_factory=dict)
     """By actor: how watch events reach it."""
 
@@ -103,12 +111,11 @@ class Simulation:
         self._loop = asyncio.get_running_loop()
         self._changed_at = 0.0
         self.named: dict[str, str] = {}
+        self._burst = (0, 0)
         self._started_at = self._loop.time()
-        self.kube.hooks.append(self._kube_hook)
+        self.use(self.kube)
         self.cluster.hook = lambda phase, effect: self._effect(phase, f"storage {effect}")
         self.cluster.urls[URL] = CONTENT
-        for kind in KINDS:
-            self.kube.subscribe(kind, lambda event, body: self._event(event, body))
         for number in range(1, self.hosts + 1):
             name, address = f"n{number}", f"10.0.0.{number}"
             host = SimulatedHost(name, address=address, cluster=self.cluster, history=self.history)
@@ -118,6 +125,13 @@ class Simulation:
             self.host[name] = host
             labels = {"zone": "z1"}
             self.kube.put(NODE, {"metadata": {"name": name, "labels": labels}})
+
+    def use(self, kube: FakeKube) -> None:
+        """Have what is started from now on talk to this API server."""
+        self.kube = kube
+        kube.hooks.append(self._kube_hook)
+        for kind in KINDS:
+            kube.subscribe(kind, lambda event, body: self._event(event, body))
 
     # Processes
 
@@ -168,7 +182,10 @@ class Simulation:
 
     def _operator(self, actor: Actor) -> Operator:
         settings = OperatorSettings(
-            lease_renew_seconds=8.0, executor_patience_seconds=30.0, zone_status_seconds=5.0
+            lease_renew_seconds=8.0,
+            executor_patience_seconds=30.0,
+            zone_status_seconds=5.0,
+            resync_seconds=RESYNC_SECONDS,
         )
         return Operator(settings=settings, kube=self.kube, make_watch=self._make_watch(actor))
 
@@ -180,6 +197,7 @@ class Simulation:
                 "lease_renew_seconds": 8.0,
                 "lease_seconds": 24.0,
                 "retry_limit_seconds": 20.0,
+                "resync_seconds": RESYNC_SECONDS,
                 **self.node_settings,
             },
         )
@@ -207,7 +225,7 @@ class Simulation:
     def _make_watch(self, actor: Actor) -> Callable[..., FakeWatch]:
         def make(*args: Any, on_gap: Callable[[], None], **kwargs: Any) -> FakeWatch:
             def deliver(event: Any, body: Body) -> Any:
-                if self.api_down:
+                if self.api_down or actor.name in self.cut_off:
                     return ()
                 return self.deliver.get(actor.name, at_once)(event, body)
 
@@ -226,13 +244,17 @@ class Simulation:
     def api_returns(self) -> None:
         """It answers again; watches are opened anew and tell of the gap."""
         self.api_down = False
+        self.cut_off.clear()
         for actor in self.actors.values():
             actor.on_gap()
 
     async def _kube_hook(self, call: Call) -> None:
-        if self.api_down and _ACTOR.get() is not None and call.phase == "before":
+        actor = _ACTOR.get()
+        if actor is not None and call.phase == "before":
             self._effect("before", str(call))
-            raise TransientError("ApiUnavailable", "kube-apiserver does not answer")
+            cut_off = self.api_down or actor.name in self.cut_off
+            if cut_off or self.refuse(actor.name, call):
+                raise TransientError("ApiUnavailable", "kube-apiserver does not answer")
         if call.verb in _READS or call.kind == "Lease":
             self._effect("before", str(call))
         else:
@@ -255,10 +277,19 @@ class Simulation:
         if phase == "after":
             self.effects += 1
             self._changed_at = self._loop.time()
+            self._refuse_storms(what)
             if self.effects == self.kill_after:
                 self.killed.append(f"{actor.name} after: {what}")
                 actor.dead = True
                 raise Killed(actor.name)
+
+    def _refuse_storms(self, what: str) -> None:
+        """End two parts of Nopal that answer each other for ever."""
+        second = int(self._loop.time())
+        self._burst = (second, self._burst[1] + 1 if self._burst[0] == second else 1)
+        if self._burst[1] > STORM:
+            self.history.breaches.append(f"more than {STORM} effects in a second, as: {what}")
+            raise RuntimeError("a storm")
 
     def _event(self, _event: str, body: Body) -> None:
         self._changed_at = self._loop.time()
@@ -316,11 +347,22 @@ def network(name: str = "lan", management: str = "Managed") -> dict[str, Any]:
 def simulate(story: Callable[[Simulation], Awaitable[T]], *, seed: int = 0, **options: Any) -> T:
     """Run a story in a cluster that has a zone and its Secret; return what it returns."""
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    faults: list[str] = []
+
+    def catch(_logger: object, _method: str, event: Any) -> Any:
+        if "InternalError" in str(event):
+            faults.append(str(event))
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[catch],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
     async def main() -> T:
         random.seed(seed)
         sim = Simulation(**options)
+        sim.history.breaches = faults  # a fault of ours is as bad as any breach
         sim.kube.put(SECRET, secret(list(sim.host)))
         try:
             for name in (OPERATOR, *sim.host):

@@ -13,6 +13,8 @@ from support.simulation_host import SimulatedHost
 Act = Callable[[Simulation], None]
 NAMESPACE = "default"
 GRACE = 5
+LONG = 400.0
+"""Seconds in which whatever may happen would have happened."""
 
 
 def cluster(sim: Simulation) -> None:
@@ -101,6 +103,31 @@ def power(sim: Simulation, name: str = "vm1") -> str:
     """Return what the VM's status says of its power."""
     body = sim.kube.see(VIRTUAL_MACHINE, name, NAMESPACE) or {}
     return str(body.get("status", {}).get("power", ""))
+
+
+def deaf(_event: Any, _body: Any) -> tuple[float, ...]:
+    """Deliver no event."""
+    return ()
+
+
+async def running(sim: Simulation) -> tuple[str, str]:
+    """A VM runs; return its host and the other one."""
+    cluster(sim)
+    vm(sim)
+    await sim.settle()
+    host, _ = guest(sim)
+    (other,) = set(sim.host) - {host.name}
+    return host.name, other
+
+
+def uid_of(sim: Simulation, name: str, kind: Any = DISK) -> str:
+    body = sim.kube.see(kind, name, NAMESPACE)
+    assert body is not None
+    return str(body["metadata"]["uid"])
+
+
+def image_of(sim: Simulation, name: str) -> Any:
+    return sim.cluster.pools["vms", ""].images[f"disk-{uid_of(sim, name)}"]
 
 
 @dataclass(frozen=True, slots=True)
