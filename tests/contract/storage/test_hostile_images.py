@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile and broken images and servers: refused with a reason, in bounded time, nothing left."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -106,6 +107,14 @@ async def test_what_an_endless_server_may_cost_is_bounded(backend: Backend) -> N
         with pytest.raises(TerminalError, match="ImageTooLarge"):
             await backend.pool(limits=limits).fetch(job, progress=lambda _: None)
         assert server.sent < 32 * MIB
+
+
+async def test_a_stall_is_noticed_long_before_the_download_may_end(backend: Backend) -> None:
+    limits = replace(LIMITS, stall_seconds=0.5, download_seconds=3600.0)
+    async with file_server() as server, asyncio.timeout(30):
+        job = image_job(server.serve("/x", stalling(GOOD[:1000])), GOOD, format="qcow2")
+        with pytest.raises(TransientError, match="DownloadFailed"):
+            await backend.pool(limits=limits).fetch(job, progress=lambda _: None)
 
 
 async def test_a_good_redirect_is_followed(backend: Backend) -> None:
