@@ -121,7 +121,7 @@ async def running(sim: Simulation) -> tuple[str, str]:
 
 
 def uid_of(sim: Simulation, name: str, kind: Any = DISK) -> str:
-    body = sim.kube.see(kind, name, NAMESPACE)
+    body = sim.kube.see(kind, name, NAMESPACE if kind.namespaced else "")
     assert body is not None
     return str(body["metadata"]["uid"])
 

@@ -45,22 +45,14 @@ class Disks:
         if record is None:
             state.cache.forget_left(key)
             return None  # no longer this host's to look after
-        view = view_of(record)
-        work = disk_work(
-            view,
-            node_name=state.settings.node_name,
-            claimer_gone=await self._claimer_gone(view),
-        )
-        if work in (DiskWork.DELETE, DiskWork.KEEP, DiskWork.RELEASE_CLAIM):
-            # What frees or removes is decided on a fresh read, never on a cache.
+        view, work = await self._decide(record)
+        if work not in (DiskWork.NOTHING, DiskWork.REQUIRE):
+            # What makes, frees or removes is decided on a fresh read, never on a cache.
             fresh = await state.read(DISK, namespace=key.namespace, name=key.name)
             if fresh is None or fresh.uid != record.uid:
                 return None
-            record, view = fresh, view_of(fresh)
-            gone = work is DiskWork.RELEASE_CLAIM
-            again = disk_work(view, node_name=state.settings.node_name, claimer_gone=gone)
-            if again is not work:
-                return 0.0
+            record = fresh
+            view, work = await self._decide(record)
         size, problem = None, None
         try:
             size = await self._do(view, work)
@@ -72,6 +64,11 @@ class Disks:
         if problem is not None:
             raise problem
         return None
+
+    async def _decide(self, record: Record) -> tuple[DiskView, DiskWork]:
+        view = view_of(record)
+        gone = await self._claimer_gone(view)
+        return view, disk_work(view, node_name=self._state.settings.node_name, claimer_gone=gone)
 
     async def _claimer_gone(self, view: DiskView) -> bool:
         """Ask kube-apiserver itself whether the VM that claims the disk is gone."""
