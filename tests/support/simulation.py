@@ -48,8 +48,8 @@ RESTART_SECONDS = 2.0
 """Until a process that died is started again, as by systemd or the kubelet."""
 RESYNC_SECONDS = 100.0
 """Until what no event told is found out."""
-STORM = 250
-"""More effects in one second are no work but a quarrel."""
+STORM = 500
+"""More calls in one second are no work but a quarrel, or a loop."""
 _READS = ("get", "list")
 _LINK_READS = ("all", "get")
 _ACTOR: contextvars.ContextVar["Actor | None"] = contextvars.ContextVar("actor", default=None)
@@ -274,10 +274,11 @@ class Simulation:
             return
         if actor.dead:
             raise Killed(actor.name)
-        if phase == "after":
+        if phase == "before":
+            self._refuse_storms(what)
+        else:
             self.effects += 1
             self._changed_at = self._loop.time()
-            self._refuse_storms(what)
             if self.effects == self.kill_after:
                 self.killed.append(f"{actor.name} after: {what}")
                 actor.dead = True
@@ -288,7 +289,7 @@ class Simulation:
         second = int(self._loop.time())
         self._burst = (second, self._burst[1] + 1 if self._burst[0] == second else 1)
         if self._burst[1] > STORM:
-            self.history.breaches.append(f"more than {STORM} effects in a second, as: {what}")
+            self.history.breaches.append(f"more than {STORM} calls in a second, as: {what}")
             raise RuntimeError("a storm")
 
     def _event(self, _event: str, body: Body) -> None:

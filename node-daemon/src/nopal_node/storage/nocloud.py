@@ -6,11 +6,31 @@ https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html
 
 import io
 import json
+import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import pycdlib
+import pycdlib.headervd
 
 LABEL = "cidata"
+
+
+class _NoTimeOfDay:
+    """Stands in for pycdlib's clock, which stamps everything: the same content is the same bytes.
+
+    Otherwise the seed would be another one, and written anew, at every start of a guest.
+    """
+
+    def time(self) -> float:
+        return 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+for _module in (pycdlib.pycdlib, pycdlib.headervd):
+    vars(_module)["time"] = _NoTimeOfDay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +44,7 @@ class NoCloudSeed:
     network_data: str | None = None
 
     def iso(self) -> bytes:
-        """Return the image's bytes."""
+        """Return the image's bytes: a function of what it holds."""
         # JSON is YAML: no string of a tenant can break out of its quotes.
         meta = json.dumps({"instance-id": self.instance_id, "local-hostname": self.hostname})
         files = {"meta-data": meta.encode(), "user-data": self.user_data}
