@@ -248,6 +248,16 @@ def test_the_trash_keeps_for_its_delay(backend: Backend) -> None:
     assert gone.image not in backend.trash()
 
 
+def test_the_disk_of_a_guest_that_died_here_is_deleted_at_once(
+    backend: Backend, pool: StoragePool
+) -> None:
+    wanted = disk(uid())
+    pool.ensure_disk(wanted)
+    backend.open(wanted.image, lock=True).kill()
+    pool.delete(wanted.image, owner_uid=wanted.owner_uid)
+    assert wanted.image in backend.trash()
+
+
 def test_a_half_made_disk_is_deleted_for_good(backend: Backend) -> None:
     pool, wanted = backend.pool(trash_delay=0), disk(uid())
     backend.plant(wanted.image, wanted.size)

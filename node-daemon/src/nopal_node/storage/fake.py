@@ -183,6 +183,7 @@ class FakePool(StoragePool):
 
     def delete(self, image: str, *, owner_uid: str) -> None:
         """Move a disk to the trash."""
+        self.break_dead_locks(image, own_addresses=self.addresses())
         self._to_trash(image, owner_uid, delay=self._trash_delay)
 
     def _to_trash(self, image: str, owner_uid: str, *, delay: float) -> str | None:
@@ -193,6 +194,8 @@ class FakePool(StoragePool):
         require_owner(found.ownership, image, owner_uid)
         for client, address in found.watchers.items():
             raise in_use_by(image, client, address)
+        if found.lock not in (None, self.client):
+            raise in_use_by(image, found.lock, self.cluster.address_of(found.lock))
         if found.ownership is None:
             with self.cluster.effect("own", writes=False):
                 found.ownership = Ownership(owner_uid)

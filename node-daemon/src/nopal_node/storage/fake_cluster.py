@@ -131,6 +131,9 @@ class FakeCluster:
         """End a client in order: its watches and locks go."""
         self.kill(client)
         self.forget_dead()
+        for image in self._all_images():
+            if image.lock == client:
+                image.lock = None
 
     def kill(self, client: str) -> None:
         """Kill a client: its watches and locks stay until the cluster forgets it."""

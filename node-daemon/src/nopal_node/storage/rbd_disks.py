@@ -21,6 +21,7 @@ from .ownership import (
     parent_name,
     require_owner,
 )
+from .rbd_locks import break_dead_locks
 from .rbd_pool import RbdPool, look
 
 if TYPE_CHECKING:
@@ -183,6 +184,10 @@ def delete_disk(pool: RbdPool, image: str, *, owner_uid: str, delay_seconds: int
             with open_image(ioctx, image) as handle:
                 ownership = look(handle).ownership
                 require_owner(ownership, image, owner_uid)
+                if handle.list_lockers():
+                    # Of a guest that died here. librbd breaks such a lock by itself, but not that
+                    # of Ceph 16: it names the expiry in a way that its own monitors refuse.
+                    break_dead_locks(pool, image, pool.connection.addresses())
                 for watcher, _ in pool.foreign_watchers(handle):
                     # librbd itself would move an image that is in use.
                     raise in_use(image, watcher)
