@@ -59,6 +59,28 @@ class Parts:
             self.start(OPERATOR, "")
         return missing
 
+    @contextmanager
+    def kubelet(self) -> Iterator[None]:
+        """Start the operator again whenever it ends, as its kubelet would.
+
+        One that could not renew its Lease for two thirds of its time must end, for another one may
+        lead: a kube-apiserver that comes back slowly brings that about.
+        """
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(0.5):
+                if self.cluster.processes.find(OPERATOR) is None:
+                    self.cluster.workloads.restart_operator()
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def name(self, part: str, node: str) -> str:
         """The name under which the process is recorded."""
         return {OPERATOR: OPERATOR, APISERVER: "kube-apiserver"}.get(part, f"{node}-{part}")
