@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is missing: a condition names it and the remedy, and all heals when it appears."""
 
+import asyncio
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nopal_api.kinds import DISK, IMAGE, NETWORK, NODE, SECRET, ZONE
+from nopal_api.kinds import DISK, HOST, IMAGE, NETWORK, NODE, SECRET, VIRTUAL_MACHINE, ZONE
 from nopal_runtime.errors import TerminalError, TransientError
 from support import objects
 from support.simulation import (
@@ -33,7 +34,7 @@ from support.simulation_stories import (
     vm,
 )
 
-Act = Callable[[Simulation], None]
+Act = Callable[[Simulation], object]
 
 
 def nothing(_sim: Simulation) -> None:
@@ -66,6 +67,17 @@ def user_data(key: str) -> dict[str, Any]:
     return {"metadata": {"name": "init", "namespace": NAMESPACE}, "data": data}
 
 
+def another_zone(sim: Simulation) -> None:
+    for name in sim.host:
+        sim.kube.put(NODE, {"metadata": {"name": name, "labels": {"zone": "z2"}}})
+    sim.kube.put(ZONE, objects.zone("z2"))
+
+
+def two_big_guests(sim: Simulation) -> None:
+    for name in ("big1", "big2"):
+        vm(sim, name, memory={"size": "13Gi"}, disks=[], interfaces=[])
+
+
 def with_pool(sim: Simulation) -> None:
     pools = zone()["spec"]["pools"]
     fast = {**pools[0], "name": "fast", "ceph": {**pools[0]["ceph"], "pool": "fast"}}
@@ -96,28 +108,19 @@ MISSING = {
         "ZoneNotFound",
         '"z2"',
         spec={"zone": "z2", "disks": [], "interfaces": []},
-        appears=lambda sim: (
-            (
-                [
-                    sim.kube.put(NODE, {"metadata": {"name": n, "labels": {"zone": "z2"}}})
-                    for n in sim.host
-                ],
-                sim.kube.put(ZONE, objects.zone("z2")),
-            )
-            and None
-        ),
+        appears=another_zone,
     ),
     "network": Missing(
         "NetworkNotFound",
         '"lan2"',
         spec=LAN2,
-        appears=lambda sim: sim.kube.put(NETWORK, network("lan2")) and None,
+        appears=lambda sim: sim.kube.put(NETWORK, network("lan2")),
     ),
     "bridge": Missing(
         "Unschedulable",
         "lan2",
         spec=LAN2,
-        goes=lambda sim: sim.kube.put(NETWORK, network("lan2", "Existing")) and None,
+        goes=lambda sim: sim.kube.put(NETWORK, network("lan2", "Existing")),
         appears=each_host(lambda host: host.links.put("br-lan2", kind="bridge")),
     ),
     "disk": Missing(
@@ -137,14 +140,14 @@ MISSING = {
         "DiskInUse",
         '"first"',
         goes=lambda sim: vm(sim, "first"),
-        appears=lambda sim: sim.kube.remove(objects_vm(), "first", NAMESPACE),
+        appears=lambda sim: sim.kube.remove(VIRTUAL_MACHINE, "first", NAMESPACE),
     ),
     "image": Missing(
         "ImageNotFound",
         '"other"',
         spec={"disks": uses("new")},
         goes=lambda sim: disk(sim, "new", source={"image": {"name": "other"}}),
-        appears=lambda sim: sim.kube.put(IMAGE, image("other")) and None,
+        appears=lambda sim: sim.kube.put(IMAGE, image("other")),
     ),
     "pool": Missing(
         "PoolNotFound",
@@ -157,14 +160,14 @@ MISSING = {
         "SecretNotFound",
         "init",
         spec=BY_SECRET,
-        appears=lambda sim: sim.kube.put(SECRET, user_data("user-data")) and None,
+        appears=lambda sim: sim.kube.put(SECRET, user_data("user-data")),
     ),
     "key in the Secret": Missing(
         "SecretNotFound",
         "user-data",
         spec=BY_SECRET,
-        goes=lambda sim: sim.kube.put(SECRET, user_data("other")) and None,
-        appears=lambda sim: sim.kube.put(SECRET, user_data("user-data")) and None,
+        goes=lambda sim: sim.kube.put(SECRET, user_data("other")),
+        appears=lambda sim: sim.kube.put(SECRET, user_data("user-data")),
     ),
     "room in the pool": Missing(
         "PoolFull",
@@ -176,20 +179,11 @@ MISSING = {
     "room on a host": Missing(
         "Unschedulable",
         "insufficient memory",
-        goes=lambda sim: (
-            [vm(sim, f"big{n}", memory={"size": "13Gi"}, disks=[], interfaces=[]) for n in (1, 2)]
-            and None
-        ),
+        goes=two_big_guests,
         spec={"memory": {"size": "8Gi"}},
-        appears=lambda sim: sim.kube.remove(objects_vm(), "big1", NAMESPACE),
+        appears=lambda sim: sim.kube.remove(VIRTUAL_MACHINE, "big1", NAMESPACE),
     ),
 }
-
-
-def objects_vm() -> Any:
-    from nopal_api.kinds import VIRTUAL_MACHINE
-
-    return VIRTUAL_MACHINE
 
 
 @pytest.mark.parametrize("what", MISSING)
@@ -258,7 +252,6 @@ def test_a_host_without_it_takes_no_vm_until_it_is_back(what: str) -> None:
         cluster(sim)
         vm(sim, disks=uses("data"))
         await sim.settle()
-        from nopal_api.kinds import HOST
 
         ready = condition(sim, HOST, "n1")
         assert (ready["status"], ready["reason"]) == ("False", case.reason), ready
@@ -310,12 +303,16 @@ def test_a_full_pool_pauses_a_guest_and_room_lets_it_go_on() -> None:
                 host.pause_on_io_error(uid)
 
         intercept = host.intercept
-        host.intercept = lambda effect: (refuse(effect), intercept(effect)) and None
+
+        def look(effect: Any) -> None:
+            refuse(effect)
+            intercept(effect)
+
+        host.intercept = look
         host.pause_on_io_error(uid)
         sim.effects = 0
         await sim.until(lambda: of_vm(sim)["reason"] == "DiskError")
         assert power(sim) == "Paused"
-        import asyncio
 
         await asyncio.sleep(100)
         assert sim.effects < 20  # one try in ten seconds, and one word in the status
@@ -345,7 +342,6 @@ def test_an_image_that_cannot_be_fetched(served: Any, reason: str, heals: bool) 
             sim.cluster.urls[URL] = served
         cluster(sim)
         vm(sim)
-        import asyncio
 
         await asyncio.sleep(120)
         body = sim.kube.see(IMAGE, "debian") or {}
