@@ -50,3 +50,13 @@ def image(name: str = "image1", **spec: Any) -> dict[str, Any]:
 
 def host(name: str = "node-1", **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {**spec}}
+
+
+def uses(*disks: str) -> list[dict[str, Any]]:
+    """A VM's disks."""
+    return [{"name": name, "disk": {"name": name}} for name in disks]
+
+
+def on(*networks: str, **more: Any) -> list[dict[str, Any]]:
+    """A VM's interfaces, one in each network."""
+    return [{"name": f"eth{i}", "network": {"name": n}, **more} for i, n in enumerate(networks)]

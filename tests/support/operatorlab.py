@@ -1,40 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operator over a fake API server, with hosts that obey the rules and a referee that watches.
+"""An operator over a fake API server.
 
 One step at a time and in a time of its own: nothing waits, so hours pass in milliseconds.
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
-from nopal_api.conditions import Condition, condition, find, is_true
-from nopal_api.disk import Disk
-from nopal_api.host import Host
-from nopal_api.image import Image
+from nopal_api.conditions import Condition, condition, find
 from nopal_api.kinds import DISK, HOST, IMAGE, KINDS, NETWORK, NODE, VIRTUAL_MACHINE, ZONE, Kind
 from nopal_api.names import (
-    MANAGER_ASSIGNMENT,
     MANAGER_NODE,
-    MANAGER_OPERATOR,
     image_manager,
 )
-from nopal_api.network import Network
-from nopal_api.virtualmachine import VirtualMachine
-from nopal_api.zone import Zone
 from nopal_operator.dependents import dependents
 from nopal_operator.effects import Effects
-from nopal_operator.facts import is_live
-from nopal_operator.places import capacity_of, not_usable
+from nopal_operator.places import not_usable
 from nopal_operator.reconcile import plan
 from nopal_operator.reconcile.plan import Plan
 from nopal_operator.world import Patience, World
-from nopal_runtime.errors import NopalError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import ObjectCache, key_of, make_record
-from nopal_runtime.kube.fake import Call, FakeKube
+from nopal_runtime.kube.fake import FakeKube
 from nopal_runtime.kube.status import StatusWriter
-from nopal_scheduler import Room, vm_cost
 from support import objects
 
 ALL = (ZONE, HOST, NETWORK, IMAGE, DISK, VIRTUAL_MACHINE, NODE)
@@ -179,6 +167,22 @@ class Lab:
     def writes(self) -> int:
         return sum(c.verb not in ("get", "list") for c in self.kube.calls)
 
+    def writes_of(self, kind: str) -> list[str]:
+        """Return the verbs of all writes of a kind's objects, in their order."""
+        return [c.verb for c in self.kube.calls if c.kind == kind and c.verb not in ("get", "list")]
+
+    async def refused(self, vm: Key) -> tuple[str, str]:
+        """Have the VM looked at after its first moments; return why it gets no host."""
+        self.now += 10
+        await self.sync()
+        self.now += 10
+        await self.act(vm)
+        scheduled, ready = self.said(vm), self.said(vm, "Ready")
+        assert scheduled.status == ready.status == "False"
+        assert scheduled.reason == ready.reason
+        assert self.model(vm).status.assignment is None
+        return scheduled.reason, scheduled.message
+
     def model(self, key: Key) -> Any:
         """Return the object's model as the API server has it."""
         kind = _BY_NAME[key.kind]
@@ -227,178 +231,3 @@ class Lab:
         if word.get("state") == "Ready":
             said["snapshot"] = "base"
         await self.tell(image, image_manager(zone, pool), {"pools": [said]})
-
-
-class Hosts:
-    """Daemons that follow the contract, and the referee.
-
-    `running` is what hosts run: (node, VM UID) -> (epoch, disks). It survives every crash of the
-    operator, as guests do.
-    """
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.running: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
-        self.images: set[str] = set()
-
-    async def act(self) -> None:
-        """Have every live daemon do what is to be done."""
-        kube = self.lab.kube
-        for body in (await kube.list(IMAGE)).items:
-            await self._image(key_of(IMAGE, body), Image.model_validate(body), body)
-        for body in (await kube.list(DISK)).items:
-            await self._disk(key_of(DISK, body), Disk.model_validate(body), body)
-        for body in (await kube.list(VIRTUAL_MACHINE)).items:
-            await self._vm(key_of(VIRTUAL_MACHINE, body), VirtualMachine.model_validate(body), body)
-        await self._orphans()
-        self.judge()
-
-    def alive(self, node: str) -> bool:
-        return self.lab.world.heartbeats.get(node) is True
-
-    async def _vm(self, key: Key, vm: VirtualMachine, body: Mapping[str, Any]) -> None:
-        assignment, uid = vm.status.assignment, body["metadata"]["uid"]
-        if assignment is None or not self.alive(assignment.node_name):
-            return
-        where = (assignment.node_name, uid)
-        wanted = vm.spec.power_state == "Running" and "deletionTimestamp" not in body["metadata"]
-        released = (vm.status.released_epoch or 0) >= assignment.epoch
-        if wanted and not released:
-            self.running[where] = (assignment.epoch, tuple(d.uid for d in assignment.disks))
-            for disk in assignment.disks:
-                self.images.add(disk.location.image)
-            ready = condition("Ready", True, reason="Running").wire()
-            status: dict[str, Any] = {"power": "Running", "conditions": [ready]}
-            if vm.status.released_epoch:
-                status["releasedEpoch"] = vm.status.released_epoch
-            await self.lab.tell(key, MANAGER_NODE, status)
-        elif not released:
-            self.running.pop(where, None)
-            await self.lab.release(key)
-
-    async def _disk(self, key: Key, disk: Disk, body: Mapping[str, Any]) -> None:
-        executor, claim, location = disk.status.executor, disk.status.claim, disk.status.location
-        if executor is None or location is None or not self.alive(executor.node_name):
-            return
-        status: dict[str, Any] = {"size": str(GIB)}
-        if claim is not None and not self._vm_exists(claim.vm_uid):
-            if any(uid == claim.vm_uid for _, uid in self.running):
-                return
-            status["releasedClaimEpoch"] = claim.epoch
-        elif "deletionTimestamp" in body["metadata"]:
-            if claim is not None:
-                return
-            self.images.discard(location.image)
-            status = {"deletedEpoch": executor.epoch}
-        else:
-            self.images.add(location.image)
-        status["conditions"] = [condition("Ready", True, reason="Ready").wire()]
-        await self.lab.tell(key, MANAGER_NODE, status)
-
-    async def _image(self, key: Key, image: Image, body: Mapping[str, Any]) -> None:
-        for pool in image.status.pools:
-            if pool.executor is None or not self.alive(pool.executor.node_name):
-                continue
-            deleting = "deletionTimestamp" in body["metadata"]
-            word = {"state": "Ready", "size": str(GIB)}
-            if deleting:
-                if not is_true(image.status.conditions, "Deleting"):
-                    continue
-                word = {"state": "Deleted"}
-            await self.lab.report_image(key, pool.pool, zone=pool.zone, **word)
-
-    async def _orphans(self) -> None:
-        for node, uid in tuple(self.running):
-            if self.alive(node) and not self._vm_exists(uid):
-                del self.running[node, uid]
-
-    def _vm_exists(self, uid: str) -> bool:
-        return any(body["metadata"]["uid"] == uid for body in self._all(VIRTUAL_MACHINE))
-
-    def _all(self, kind: Kind) -> list[Mapping[str, Any]]:
-        found = self.lab.kube._objects  # the referee sees everything, without a call
-        return [o.body for key, o in found.items() if key.kind == kind.kind]
-
-    def judge(self) -> None:
-        """Check what must never be: a guest twice, a disk twice, a host over its capacity."""
-        uids = [uid for _, uid in self.running]
-        assert len(uids) == len(set(uids)), f"a guest runs twice: {self.running}"
-        disks = [d for _, used in self.running.values() for d in used]
-        assert len(disks) == len(set(disks)), f"a disk is used twice: {self.running}"
-        zones = {b["metadata"]["name"]: Zone.model_validate(b) for b in self._all(ZONE)}
-        for body in self._all(HOST):
-            host = Host.model_validate(body)
-            zone = zones.get(host.status.zone or "")
-            if zone is None:
-                continue
-            load = Room()
-            for other in self._all(VIRTUAL_MACHINE):
-                load = load + _load(VirtualMachine.model_validate(other), body["metadata"]["name"])
-            free = capacity_of(host, zone) - load
-            assert free.cpu >= 0, f"{body['metadata']['name']} gives more CPU than it has"
-            assert free.memory >= 0, f"{body['metadata']['name']} gives more memory than it has"
-
-
-def _load(vm: VirtualMachine, node: str) -> Room:
-    assignment = vm.status.assignment
-    if assignment is None or assignment.node_name != node or not is_live(vm.status):
-        return Room()
-    return vm_cost(assignment.cores, assignment.memory)
-
-
-async def settle(lab: Lab, hosts: Hosts, *, rounds: int = 60) -> None:
-    """Have operator and hosts act in turns until nothing is written any more.
-
-    An operator that crashes is started again; an error of one object does not stop the others.
-    """
-    quiet = 0
-    for _ in range(rounds):
-        before = lab.writes()
-        try:
-            await lab.sync()
-            for kind in ALL[:-1]:
-                for key in sorted(lab.world.keys(kind)):
-                    with suppress(NopalError):
-                        await lab.act_on_what_is_known(key)
-        except Crash:
-            lab.restart()
-            continue
-        await hosts.act()
-        lab.now += 5.0
-        quiet = quiet + 1 if lab.writes() == before else 0
-        if quiet == 2:
-            return
-    raise AssertionError("operator and hosts do not come to rest")
-
-
-class Crash(Exception):  # noqa: N818 - it is no error of the code under test
-    """The operator is killed."""
-
-
-class CrashPoints:
-    """Kills the operator at the writes with these numbers, before or after they take effect.
-
-    Counts only the operator's own writes; a host's are recognised by their field manager.
-    """
-
-    def __init__(self, lab: Lab, points: Iterable[tuple[int, str]] = ()) -> None:
-        self.count = 0
-        self._points = set(points)
-        lab.kube.hooks.append(self._hook)
-
-    async def _hook(self, call: Call) -> None:
-        of_operator = call.verb == "set_finalizers" or call.manager in (
-            MANAGER_ASSIGNMENT,
-            MANAGER_OPERATOR,
-        )
-        if not of_operator:
-            return
-        if (self.count, call.phase) in self._points:
-            self._points.discard((self.count, call.phase))
-            self.count += 1
-            raise Crash
-        if call.phase == "after":
-            self.count += 1
-
-
-__all__ = ["ALL", "GIB", "Crash", "CrashPoints", "Hosts", "Lab", "Network", "settle"]

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from nopal_api.kinds import DISK, IMAGE, NETWORK, VIRTUAL_MACHINE
 from nopal_runtime.errors import NopalError
 from nopal_runtime.kube.api import Key
-from support.operatorlab import Crash, CrashPoints, Hosts, Lab, settle
+from support.objects import on, uses
+from support.operatorcrashes import Crash, CrashPoints, settle
+from support.operatorhosts import Hosts
+from support.operatorlab import Lab
 
-LAN = [{"name": "eth0", "network": {"name": "lan"}}]
-
-
-def uses(*disks: str) -> list[dict[str, Any]]:
-    return [{"name": name, "disk": {"name": name}} for name in disks]
+LAN = on("lan")
 
 
 async def begin() -> tuple[Lab, Hosts]:

@@ -10,22 +10,8 @@ from nopal_api.names import MANAGER_NODE
 from nopal_operator.reconcile.plan import ApplyStatus, ConfirmGone, ConfirmUnchanged
 from nopal_runtime.errors import ConflictError
 from nopal_runtime.kube.api import Key
+from support.objects import uses
 from support.operatorlab import GIB, Lab
-
-
-@pytest.fixture
-async def lab() -> Lab:
-    made = Lab()
-    made.zone()
-    await made.host("n1")
-    await made.host("n2")
-    await made.act_all()
-    made.kube.calls.clear()
-    return made
-
-
-def uses(*disks: str) -> list[dict[str, Any]]:
-    return [{"name": name, "disk": {"name": name}} for name in disks]
 
 
 def writes(lab: Lab, key: Key) -> list[str]:

@@ -8,21 +8,18 @@ from nopal_api.names import MANAGER_NODE
 from nopal_runtime.errors import TerminalError, TransientError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.fake import Call
+from support.objects import uses
 from support.operatorlab import Lab
 
 VM = Key("VirtualMachine", "default", "vm1")
 
 
 @pytest.fixture
-async def lab() -> Lab:
-    made = Lab()
-    made.zone()
-    await made.host("n1")
-    await made.host("n2")
-    await made.act_all()
-    made.disk("root")
-    made.vm(disks=[{"name": "root", "disk": {"name": "root"}}])
-    return made
+async def lab(lab: Lab) -> Lab:
+    """The lab with a virtual machine and its disk that nobody has looked at yet."""
+    lab.disk("root")
+    lab.vm(disks=uses("root"))
+    return lab
 
 
 def fail(lab: Lab, kind: str, phase: str, error: Exception) -> None:

@@ -11,17 +11,6 @@ from nopal_runtime.kube.api import Key
 from support.operatorlab import GIB, Lab
 
 
-@pytest.fixture
-async def lab() -> Lab:
-    made = Lab()
-    made.zone()
-    await made.host("n1", networks=["lan"])
-    await made.host("n2", networks=["lan"])
-    await made.act_all()
-    made.kube.calls.clear()
-    return made
-
-
 def host(name: str) -> Key:
     return Key("Host", "", name)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leases: a host's sign of life, and never two leaders whatever the API and the clocks do."""
+"""Never two leaders, whatever the API and the clocks do; and only the leader writes."""
 
 import asyncio
 import random
@@ -12,68 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from nopal_api.kinds import HOST, LEASE, Kind
-from nopal_runtime.errors import NopalError, NotFoundError, TransientError
-from nopal_runtime.kube.api import Body, KubeApi, Listing
+from nopal_api.kinds import HOST, LEASE
+from nopal_runtime.errors import TransientError
+from nopal_runtime.kube.api import KubeApi
 from nopal_runtime.kube.fake import Call, FakeKube
 from nopal_runtime.kube.guard import GuardedKube
-from nopal_runtime.kube.lease import Elector, Heartbeat, LeaseWatch
+from nopal_runtime.kube.lease import Elector
+from support.slowkube import SlowKube, end, time
 from support.virtualtime import run_virtual
 
-Clock = Callable[[], float]
 
-
-def time() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class SlowKube(KubeApi):
-    """The way of one process to the API: requests and answers take their time or are lost."""
-
-    def __init__(self, api: KubeApi, way: Callable[[], Awaitable[None]]) -> None:
-        self._api, self._way = api, way
-
-    async def _go(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        # A request that was sent takes effect even if its sender has stopped waiting.
-        return await asyncio.shield(asyncio.create_task(self._travel(request)))
-
-    async def _travel(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        await self._way()
-        try:
-            answer, error = await request(), None
-        except NopalError as failed:
-            answer, error = None, failed
-        await self._way()
-        if error is not None:
-            raise error
-        return answer
-
-    async def list(self, kind: Kind, *, field_selector: str = "") -> Listing:
-        raise NotImplementedError
-
-    async def get(self, kind: Kind, *, namespace: str = "", name: str) -> Body:
-        body: Body = await self._go(lambda: self._api.get(kind, namespace=namespace, name=name))
-        return body
-
-    async def create(self, kind: Kind, body: Body) -> Body:
-        made: Body = await self._go(lambda: self._api.create(kind, body))
-        return made
-
-    async def apply_status(self, *_: Any, **__: Any) -> Body:
-        raise NotImplementedError
-
-    async def set_finalizers(self, *_: Any, **__: Any) -> None:
-        raise NotImplementedError
-
-    async def replace(self, kind: Kind, body: Body) -> Body:
-        made: Body = await self._go(lambda: self._api.replace(kind, body))
-        return made
-
-    async def delete(self, *_: Any, **__: Any) -> None:
-        raise NotImplementedError
-
-
-def elector(api: KubeApi, identity: str, clock: Clock = time, **more: Any) -> Elector:
+def elector(api: KubeApi, identity: str, clock: Callable[[], float] = time, **more: Any) -> Elector:
     more.setdefault("on_lost", lambda: None)
     return Elector(
         api, identity=identity, namespace="nopal-system", name="operator", clock=clock, **more
@@ -84,11 +33,6 @@ async def operator(candidate: Elector) -> None:
     """The life of an operator process up to its end."""
     await candidate.acquire()
     await candidate.keep()
-
-
-def end(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
 
 
 def test_the_first_leads_and_the_second_waits() -> None:
@@ -297,116 +241,3 @@ def test_a_guarded_api_writes_only_while_leading() -> None:
         assert len((await guarded.list(HOST)).items) == 1
 
     run_virtual(main())
-
-
-def beat(api: KubeApi, clock: Clock = time) -> Heartbeat:
-    return Heartbeat(api, "node-1", renew_seconds=5, lease_seconds=15, clock=clock)
-
-
-def test_a_heartbeat_creates_and_renews_its_lease() -> None:
-    async def main() -> None:
-        api = FakeKube()
-        heartbeat = beat(api)
-        assert not heartbeat.fresh()
-        task = asyncio.create_task(heartbeat.run())
-        await asyncio.sleep(1)
-        lease = api.see(LEASE, "node-1", "nopal-hosts")
-        assert lease is not None
-        assert lease["spec"]["leaseDurationSeconds"] == 15
-        assert heartbeat.fresh()
-        await asyncio.sleep(99)
-        assert heartbeat.fresh()
-        writes = [c for c in api.calls if c.verb in ("create", "replace")]
-        assert 20 <= len(writes) <= 21
-        assert [c.verb for c in api.calls].count("get") == 1
-        end(task)
-
-    run_virtual(main())
-
-
-def test_a_heartbeat_counts_from_before_the_request_was_sent() -> None:
-    async def main() -> None:
-        async def way() -> None:
-            await asyncio.sleep(2)
-
-        heartbeat = beat(SlowKube(FakeKube(), way))
-        await heartbeat.renew()  # read: 0 to 4, write: sent at 4, answered at 8
-        assert time() == 8
-        await asyncio.sleep(4 + 15 - 8 - 0.1)
-        assert heartbeat.fresh()
-        await asyncio.sleep(0.2)
-        assert not heartbeat.fresh()
-
-    run_virtual(main())
-
-
-def test_a_heartbeat_survives_an_outage_a_deletion_and_a_second_writer() -> None:
-    async def main() -> None:
-        api, down = FakeKube(), [False]
-
-        async def hook(_call: Call) -> None:
-            if down[0]:
-                raise TransientError("ApiUnavailable", "down")
-
-        api.hooks.append(hook)
-        heartbeat = beat(api)
-        task = asyncio.create_task(heartbeat.run())
-        await asyncio.sleep(1)
-        down[0] = True
-        await asyncio.sleep(30)
-        assert not heartbeat.fresh()
-        down[0] = False
-        await asyncio.sleep(6)
-        assert heartbeat.fresh()
-        api.remove(LEASE, "node-1", "nopal-hosts")
-        await asyncio.sleep(11)
-        assert heartbeat.fresh()
-        assert api.see(LEASE, "node-1", "nopal-hosts")
-        lease = api.see(LEASE, "node-1", "nopal-hosts")
-        assert lease is not None
-        api.put(LEASE, {"metadata": lease["metadata"], "spec": {"holderIdentity": "other"}})
-        await asyncio.sleep(11)
-        assert heartbeat.fresh()
-        end(task)
-
-    run_virtual(main())
-
-
-def test_a_heartbeat_tells_that_its_namespace_is_missing() -> None:
-    async def main() -> None:
-        api = FakeKube()
-
-        async def hook(call: Call) -> None:
-            if call.verb == "create":
-                raise NotFoundError("NotFound", "namespace nopal-hosts not found")
-
-        api.hooks.append(hook)
-        heartbeat = beat(api)
-        with pytest.raises(NotFoundError):
-            await heartbeat.renew()
-        assert not heartbeat.fresh()
-
-    run_virtual(main())
-
-
-def lease(renewed: str, seconds: int = 15) -> Body:
-    spec = {"renewTime": renewed, "leaseDurationSeconds": seconds}
-    return {"metadata": {"name": "node-1"}, "spec": spec}
-
-
-def test_a_lease_watch_counts_from_what_it_saw_itself() -> None:
-    clock = [1000.0]
-    watch = LeaseWatch(clock=lambda: clock[0])
-    assert watch.fresh("node-1") is None
-    watch.observe(lease("2001-01-01T00:00:00Z"))  # the host's own clock does not matter
-    clock[0] += 14
-    assert watch.fresh("node-1")
-    watch.observe(lease("2001-01-01T00:00:00Z"))  # the same again is no sign of life
-    assert watch.expires_in("node-1") == pytest.approx(1)
-    clock[0] += 2
-    assert watch.fresh("node-1") is False
-    assert watch.expires_in("node-1") == 0
-    watch.observe(lease("2000-01-01T00:00:00Z"))  # another one is, even with a clock set back
-    assert watch.fresh("node-1")
-    watch.forget("node-1")
-    assert watch.fresh("node-1") is None
