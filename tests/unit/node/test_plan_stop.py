@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stopping a VM: asked, then powered off, then released."""
 
+from typing import Any
+
 import pytest
 
 from nopal_node.hypervisor.base import DomainState, Exit
@@ -19,11 +21,11 @@ from nopal_runtime.errors import TransientError
 from support.nodeplan import assignment, domain, seen, told, vm
 
 ASKED = VmMemory(epoch=1, stop_asked=1000.0)
-STOPS = [{"powerState": "Stopped"}, {"deleting": True}]
+STOPS: list[dict[str, Any]] = [{"powerState": "Stopped"}, {"deleting": True}]
 
 
 @pytest.mark.parametrize("how", STOPS)
-def test_the_guest_is_asked_first(how: dict[str, object]) -> None:
+def test_the_guest_is_asked_first(how: dict[str, Any]) -> None:
     made = plan(vm(**how), seen(domain()))
     assert (made.phase, made.steps) == (STOPPING, (do.ShutDownDomain(),))
     assert made.wait is not None
@@ -42,7 +44,7 @@ def test_a_guest_that_takes_long_is_asked_again_and_the_status_says_stopping() -
 
 
 @pytest.mark.parametrize("how", STOPS)
-def test_the_guest_is_powered_off_after_the_grace_period(how: dict[str, object]) -> None:
+def test_the_guest_is_powered_off_after_the_grace_period(how: dict[str, Any]) -> None:
     view = vm(**how, shutdown={"gracePeriodSeconds": 30})
     assert plan(view, seen(domain(), memory=ASKED, now=1029.0)).steps == (do.ShutDownDomain(),)
     made = plan(view, seen(domain(), memory=ASKED, now=1030.0))
@@ -55,7 +57,7 @@ def test_the_wait_ends_with_the_grace_period() -> None:
 
 
 @pytest.mark.parametrize("how", STOPS)
-def test_without_grace_it_is_powered_off_at_once(how: dict[str, object]) -> None:
+def test_without_grace_it_is_powered_off_at_once(how: dict[str, Any]) -> None:
     view = vm(**how, shutdown={"gracePeriodSeconds": 0})
     assert plan(view, seen(domain())).steps == (do.DestroyDomain(),)
 
@@ -69,7 +71,7 @@ def test_a_paused_guest_cannot_hear_the_request() -> None:
     ("how", "reason"), [(STOPS[0], "Requested"), (STOPS[1], "Deleted")], ids=["stop", "delete"]
 )
 def test_when_it_is_gone_all_is_tidied_and_the_epoch_released(
-    how: dict[str, object], reason: str
+    how: dict[str, Any], reason: str
 ) -> None:
     view, now = vm(**how, status=told("Running")), seen()
     made = plan(view, now)
