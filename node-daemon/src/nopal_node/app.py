@@ -43,6 +43,9 @@ class RunsForEver(Protocol):
     def run(self) -> Coroutine[Any, Any, NoReturn]:
         """Watch until cancelled."""
 
+    def renew(self) -> None:
+        """Begin anew soon."""
+
 
 class MakeWatch(Protocol):
     """Makes the watch that feeds the cache: kopf's, or a fake one."""
@@ -99,6 +102,7 @@ class NodeDaemon:
             on_change=self._changed,
             field_selectors=selectors,
             interval=settings.resync_seconds,
+            on_restored=lambda: self.watch.renew(),
         )
         self.watch = make_watch(
             KINDS,

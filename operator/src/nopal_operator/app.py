@@ -48,6 +48,9 @@ class RunsForEver(Protocol):
     def run(self) -> Coroutine[Any, Any, NoReturn]:
         """Watch until cancelled."""
 
+    def renew(self) -> None:
+        """Begin anew soon."""
+
     def age(self) -> float:
         """Return the seconds since the most silent kind was heard of."""
 
@@ -93,7 +96,12 @@ class Operator:
             self.world, clock=clock, longest_gap=3 * settings.heartbeat_seconds + 1.0
         )
         self.sync = Sync(
-            kube, self.cache, KINDS, on_change=self._changed, interval=settings.resync_seconds
+            kube,
+            self.cache,
+            KINDS,
+            on_change=self._changed,
+            interval=settings.resync_seconds,
+            on_restored=lambda: self.watch.renew(),
         )
         self.watch = make_watch(
             KINDS, cache=self.cache, on_change=self._changed, on_gap=self.sync.poke

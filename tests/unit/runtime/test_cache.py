@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nopal_api.kinds import DISK
 from nopal_api.kinds import VIRTUAL_MACHINE as VM
 from nopal_api.virtualmachine import VirtualMachine
 from nopal_runtime.errors import TerminalError
@@ -103,6 +104,45 @@ def test_a_restored_api_server_replaces_everything() -> None:
     assert {key.name for key in changed} == {"a", "b"}
     assert [(r.name, r.resource_version) for r in cache.all(VM)] == [("a", "40")]
     assert cache.offer(VM, body(55, "u1", "a"))
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        listing(101, body(40, "u1", "a")),  # an object is older than it was known to be
+        listing(101, body(91, "u1", "a"), body(50, "u2", "b")),  # one that is gone is back
+        listing(94, body(91, "u1", "a")),  # the list is older than an object that it lacks
+    ],
+)
+def test_a_restore_is_seen_also_when_the_versions_have_grown_past_the_known_ones(
+    old: Listing,
+) -> None:
+    cache = ObjectCache()
+    cache.sync(VM, listing(90, body(89, "u1", "a"), body(88, "u2", "b")))
+    cache.sync(DISK, listing(90))
+    cache.offer(VM, body(91, "u1", "a"))
+    cache.offer_deleted(VM, body(92, "u2", "b"))
+    cache.offer(VM, body(95, "u3", "c"))
+    known = cache.versions(VM)
+    cache.sync(VM, old, since=known)
+    assert cache.restores == 1
+    assert {r.name: r.resource_version for r in cache.all(VM)} == {
+        b["metadata"]["name"]: b["metadata"]["resourceVersion"] for b in old.items
+    }
+    cache.sync(DISK, listing(93), since=cache.versions(DISK))
+    cache.sync(VM, listing(102, *old.items), since=cache.versions(VM))
+    assert cache.restores == 1, "one restore is told once"
+
+
+def test_after_a_restore_every_kind_is_replaced() -> None:
+    cache = ObjectCache()
+    cache.sync(VM, listing(90, body(80)))
+    cache.sync(DISK, listing(90))
+    cache.offer(DISK, body(91, "d1"))
+    cache.sync(VM, listing(50, body(40)))
+    cache.sync(DISK, listing(60))
+    assert cache.all(DISK) == ()
+    assert cache.restores == 1
 
 
 def test_nothing_is_synced_before_its_list() -> None:

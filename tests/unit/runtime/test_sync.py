@@ -92,3 +92,34 @@ def test_a_poke_lists_at_once() -> None:
         task.cancel()
 
     run_virtual(main())
+
+
+def test_a_restore_is_told_once_and_every_kind_is_listed_again() -> None:
+    async def main() -> None:
+        api, cache, told = FakeKube(), ObjectCache(), list[str]()
+        made = api.put(VIRTUAL_MACHINE, objects.vm())
+        sync = Sync(
+            api,
+            cache,
+            [VIRTUAL_MACHINE, DISK],
+            on_change=lambda _key: None,
+            interval=300,
+            on_restored=lambda: told.append("restored"),
+        )
+        task = asyncio.create_task(sync.run())
+        await sync.ready()
+        # Somebody has seen a later version than there is now, and a Disk that is no more.
+        later = {**made, "metadata": {**made["metadata"], "resourceVersion": "100000"}}
+        cache.offer(VIRTUAL_MACHINE, later)
+        lost = objects.disk()
+        lost["metadata"].update(uid="d1", resourceVersion="100001")
+        cache.offer(DISK, lost)
+        await asyncio.sleep(310)
+        assert told == ["restored"]
+        record = cache.get(key_of(VIRTUAL_MACHINE, made))
+        assert record is not None
+        assert record.resource_version == made["metadata"]["resourceVersion"]
+        assert cache.all(DISK) == ()
+        task.cancel()
+
+    run_virtual(main())

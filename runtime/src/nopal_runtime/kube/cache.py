@@ -116,6 +116,23 @@ def make_record(kind: Kind, body: Body) -> Record:
     )
 
 
+def _is_older(
+    kind: Kind, listing: Listing, *, before: int | None, since: Mapping[Key, int]
+) -> bool:
+    """Tell whether the list is older than the one before, or than what was known at its start.
+
+    The list's own version is not enough: after a restore it may have grown past the known ones,
+    while the objects are still the old ones.
+    """
+    version = int(listing.resource_version)
+    if version < max(before or 0, *since.values(), 0):
+        return True
+    return any(
+        int(body["metadata"]["resourceVersion"]) < since.get(key_of(kind, body), 0)
+        for body in listing.items
+    )
+
+
 class ObjectCache:
     """The newest known version of every object; versions only ever go forward.
 
@@ -134,6 +151,18 @@ class ObjectCache:
         self._gone: dict[str, dict[Key, int]] = {}
         self._listed: dict[str, int] = {}
         self._left: set[Key] = set()
+        self._doubted: set[str] = set()
+        self.restores = 0
+        """How often a list told that kube-apiserver had gone back in time."""
+
+    def versions(self, kind: Kind) -> dict[Key, int]:
+        """Return the newest version known of each object, also of those that are gone.
+
+        Asked for before a list is begun, it is what that list cannot be older than.
+        """
+        records = self._records.get(kind.kind, {})
+        known = {key: int(record.resource_version) for key, record in records.items()}
+        return {**self._gone.get(kind.kind, {}), **known}
 
     def offer(self, kind: Kind, body: Body) -> bool:
         """Take the object in if it is newer than what is known; tell whether it was."""
@@ -162,17 +191,30 @@ class ObjectCache:
             self._drop(known)
         return known is not None
 
-    def sync(self, kind: Kind, listing: Listing) -> frozenset[Key]:
+    def sync(
+        self, kind: Kind, listing: Listing, *, since: Mapping[Key, int] | None = None
+    ) -> frozenset[Key]:
         """Take in a complete list; return the keys of what was added, changed or removed.
 
-        A list whose version is below the one before tells that the API server was restored from a
-        backup: then everything known is replaced.
+        A list that is older than what was known before it was begun tells that etcd was restored
+        from a backup: then everything known is replaced, of the other kinds at their next lists.
+
+        Args:
+            kind: what was listed.
+            listing: the list, read from a quorum.
+            since: `versions` as they were before the list was begun.
         """
         version = int(listing.resource_version)
         before = self._listed.get(kind.kind)
         records = self._records.setdefault(kind.kind, {})
         changed: set[Key] = set()
-        if before is not None and version < before:
+        doubted = kind.kind in self._doubted
+        self._doubted.discard(kind.kind)
+        if doubted or _is_older(kind, listing, before=before, since=since or {}):
+            if not doubted:
+                self.restores += 1
+                self._doubted = set(self._listed) - {kind.kind}
+            before = None
             changed.update(records)
             for record in tuple(records.values()):
                 self._drop(record)

@@ -59,6 +59,9 @@ class FakeWatch:
                 subscription.close()
         raise AssertionError("never set")
 
+    def renew(self) -> None:
+        """Do nothing: it goes on from no version."""
+
     def age(self) -> float:
         """Return 0: it never falls silent."""
         return 0.0

@@ -29,6 +29,8 @@ class Sync:
             (the sweep): planning is cheap and writes nothing in steady state.
         field_selectors: by kind name, as for the watch.
         interval: seconds between the lists of a kind.
+        on_restored: is called when a list is older than what was known: etcd was restored from a
+            backup. A watch from a version that is still to come brings nothing: start it anew.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Sync:
         on_change: Callable[[Key], None],
         field_selectors: Mapping[str, str] | None = None,
         interval: float = 300.0,
+        on_restored: Callable[[], None] = lambda: None,
     ) -> None:
         self._api, self._cache, self._kinds = api, cache, tuple(kinds)
         self._on_change = on_change
         self._selectors = field_selectors or {}
         self._interval = interval
+        self._on_restored = on_restored
         self._pokes = {kind.kind: asyncio.Event() for kind in self._kinds}
         self._listed_at: dict[str, float] = {}
         self._ready = asyncio.Event()
@@ -74,8 +78,13 @@ class Sync:
     async def once(self, kind: Kind) -> None:
         """List one kind now. Raises what `KubeApi.list` raises, and then changes nothing."""
         started = asyncio.get_running_loop().time()
+        since, restores = self._cache.versions(kind), self._cache.restores
         listing = await self._api.list(kind, field_selector=self._selectors.get(kind.kind, ""))
-        changed = self._cache.sync(kind, listing)
+        changed = self._cache.sync(kind, listing, since=since)
+        if self._cache.restores > restores:
+            log.warning("kube-apiserver went back in time: all is read again", kind=str(kind))
+            self.poke()
+            self._on_restored()
         self._listed_at[kind.kind] = started
         for key in changed.union(record.key for record in self._cache.all(kind)):
             self._on_change(key)

@@ -64,6 +64,11 @@ class Watch:
         self._events: deque[tuple[Kind, str | None, dict[str, Any]]] = deque()
         self._draining = False
         self._told = float("-inf")
+        self._renew = False
+
+    def renew(self) -> None:
+        """Begin anew soon, with lists: the versions that the watch goes on from are no good."""
+        self._renew = True
 
     def age(self) -> float:
         """Return the seconds since the most silent kind was heard of; infinite before `run`."""
@@ -100,6 +105,7 @@ class Watch:
             failed=partial(shell.tell, self._failed),
         )
         self._opened.clear()
+        self._renew = False
         shell.start(
             partial(
                 listen,
@@ -111,7 +117,7 @@ class Watch:
         )
         began = time.monotonic()
         try:
-            while not shell.ended.is_set():
+            while not (shell.ended.is_set() or self._renew):
                 limit = STALE if self.live() else _FIRST_WATCH
                 if min(self.age(), time.monotonic() - began) > limit:
                     silent = [k.kind for k in self._kinds if k.kind not in self._opened]
