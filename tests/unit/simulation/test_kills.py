@@ -10,7 +10,7 @@ import pytest
 from nopal_api.kinds import VIRTUAL_MACHINE
 from support.simulation import OPERATOR, Simulation, simulate
 from support.simulation_facts import check, difference, facts
-from support.simulation_stories import cluster, remove_vm, vm
+from support.simulation_stories import cluster, of_vm, power, remove_vm, uses, vm
 
 DELAYS = (0.0, 0.05, 0.4, 1.3)
 """Seconds after the user's deed."""
@@ -220,5 +220,19 @@ def test_a_host_whose_lease_alone_fails_is_no_reason_for_a_quarrel() -> None:
         await asyncio.sleep(150)
         assert 0 < sim.effects < 150
         assert not sim.history.breaches
+
+    simulate(play)
+
+
+def test_two_vms_that_want_the_same_disks_do_not_give_way_to_each_other_for_ever() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        await sim.settle()
+        vm(sim, "vm1", disks=uses("root", "data"))
+        vm(sim, "vm2", disks=uses("data", "root"))
+        await sim.settle()
+        assert len(facts(sim)["guests"]) == 1
+        waiting = [of_vm(sim, name=n) for n in ("vm1", "vm2") if power(sim, n) != "Running"]
+        assert [c["reason"] for c in waiting] == ["DiskInUse"]
 
     simulate(play)

@@ -112,9 +112,12 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
         cores=cores,
         memory=memory,
     )
+    # All virtual machines claim in one order: two that want the same disks would otherwise each get
+    # one, give it back, and so on.
+    in_order = sorted(needs.disks, key=lambda item: item[0].record.key)
     return (
         Reserve(Reservation(vm.record.uid, epoch, placement.host, request.cost)),
-        *(claim_step(disk, site, claim) for disk, site in needs.disks),
+        *(claim_step(disk, site, claim) for disk, site in in_order),
         ApplyStatus(
             vm.record,
             MANAGER_ASSIGNMENT,
