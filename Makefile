@@ -55,16 +55,13 @@ crds: $(PURE) ## write crds/ and docs/reference/ from the models
 clean: ## remove the virtual environment
 	@rm -rf .venv
 
-# On a bare machine root installs Python first; then our own list does the rest.
-$(PYTHON):
-	@if [ "$$(id -u)" = 0 ]; then apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-	    python3 python3-venv; \
-	else echo "please install $(PYTHON) and its venv module first"; exit 1; fi
-
-.venv/bin/pip: | $(PYTHON)
+# On a bare machine root installs Python; our own list (dev/) does the rest, where it is needed.
+.venv/bin/pip:
 	@echo "making .venv"
-	@if [ "$$(id -u)" = 0 ]; then PYTHONPATH=dev/src $(PYTHON) -m nopal_dev.packages; fi
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] || { echo "please install $(PYTHON) and python3-venv"; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qy \
+	    --no-install-recommends python3 python3-venv; }
 	@$(PYTHON) -m venv --system-site-packages .venv
 	@$(BIN)/python -m pip install -q --upgrade pip
 

@@ -13,6 +13,8 @@ _GONE = (FileNotFoundError, ProcessLookupError, PermissionError, NotADirectoryEr
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when it is gone or a zombie.
 
+    One whose main thread alone has ended is neither: it may still hold its sockets.
+
     A pid alone names nobody: the kernel gives it to the next one. Pid and start time do.
     """
     # Our own dead children stay zombies until they are reaped.
@@ -23,7 +25,16 @@ def start_time(pid: int) -> int | None:
     except _GONE:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    if fields[0] in "ZX" and not _has_other_threads(pid):
+        return None
+    return int(fields[19])
+
+
+def _has_other_threads(pid: int) -> bool:
+    try:
+        return len(list((_PROC / str(pid) / "task").iterdir())) > 1
+    except _GONE:
+        return False
 
 
 def pids() -> Iterator[int]:
