@@ -2,12 +2,18 @@
 """kubectl for one cluster, and the kubeconfig files that its processes get."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nopal_dev.commands import run
+from nopal_dev.errors import CommandError
+
+_NOT_YET = "There can be a delay between when CustomResourceDefinitions are created"
+_CRD_SECONDS = 30.0
+"""kube-apiserver calls a CRD Established before every one of its handlers knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,16 @@ class Kubectl:
             items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
             manifests = json.dumps(items)
         options = ["--server-side", "--force-conflicts", "--field-manager=nopal-dev"]
-        self.run("apply", *options, "-f", "-", stdin=manifests)
+        deadline = time.monotonic() + _CRD_SECONDS
+        while True:
+            try:
+                self.run("apply", *options, "-f", "-", stdin=manifests)
+            except CommandError as error:
+                if _NOT_YET not in error.output or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
 
     def get(self, *args: str) -> Any:
         """``kubectl get ... -o json``, parsed; None where nothing is."""
