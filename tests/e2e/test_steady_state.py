@@ -37,8 +37,18 @@ def changes(before: dict[str, Object], after: dict[str, Object]) -> list[str]:
                 for entry in new["metadata"]["managedFields"]
                 if entry not in old["metadata"]["managedFields"]
             ]
-            told.append(f"{name} by {writers}: {old.get('status')} -> {new.get('status')}")
+            was, now = old.get("status", {}), new.get("status", {})
+            fields = sorted(k for k in was.keys() | now.keys() if was.get(k) != now.get(k))
+            told += [
+                f"{name} by {writers}",
+                *(f"{k}: {was.get(k)} -> {now.get(k)}" for k in fields),
+            ]
     return told
+
+
+def unchanged(before: dict[str, Object], after: dict[str, Object]) -> None:
+    told = changes(before, after)
+    assert not told, "\n".join(told)
 
 
 def settle(site: Site) -> dict[str, Object]:
@@ -74,7 +84,7 @@ def test_where_nothing_happens_nothing_is_written(space: Space) -> None:
 
     time.sleep(QUIET)
 
-    assert changes(before, objects(site)) == []
+    unchanged(before, objects(site))
     assert all(renewed(site)[name] != at for name, at in leases.items()), "who is dead is quiet"
 
 
@@ -94,6 +104,6 @@ def test_a_restart_of_our_processes_writes_nothing(space: Space) -> None:
     wait(lambda: leader(site) not in ("", led), "the new operator leads")
     time.sleep(QUIET)
 
-    assert changes(before, objects(site)) == []
+    unchanged(before, objects(site))
     assert Parts(site.cluster).mend() == []
     assert float(SETTINGS["NOPAL_POLL_SECONDS"]) * 2 < QUIET
