@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is missing is named, with the remedy, and what waited for it starts by itself."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shlex
 
 import pytest
 
@@ -172,90 +171,6 @@ def failed(site: Site, image: str) -> str:
     return str(pools[0].get("reason", "")) if pools else ""
 
 
-@contextmanager
-def ceph_stopped(site: Site) -> Iterator[None]:
-    ceph = site.cluster.ceph
-    ceph.stop_all()
-    try:
-        yield
-    finally:
-        ceph.start_all()
-
-
-@contextmanager
-def full_pool(site: Site) -> Iterator[None]:
-    ceph = site.cluster.ceph
-    ceph.set_quota(1)
-    try:
-        wait(ceph.pool_full, "the pool is full")
-        yield
-    finally:
-        ceph.set_quota(0)
-        wait(lambda: not ceph.pool_full(), "the pool has room")
-
-
-def test_a_full_pool_refuses_new_disks_and_loses_nothing(space: Space) -> None:
-    space.apply(space.disk("old"), space.vm("vm1", "old"))
-    space.running("vm1")
-    space.counts("old")
-    with full_pool(space.site):
-        space.apply(space.disk("new"), space.vm("vm2", "new"))
-        space.until("vm2", lambda vm: reason_of(vm, "Ready") == "PoolFull", "says PoolFull")
-    space.running("vm2")
-    space.counts("new")
-    space.counts("old")
-    assert space.counts("old").boots == 1, "the guest waited, it was not started again"
-
-
-def test_ceph_that_is_down_stops_no_guest(space: Space) -> None:
-    space.apply(space.disk("old"), space.vm("vm1", "old"))
-    vm = space.running("vm1")
-    _, pid = space.domain(vm)
-    space.counts("old")
-    with ceph_stopped(space.site):
-        space.apply(space.disk("new"), space.vm("vm2", "new"))
-        unhappy = ("StorageUnreachable", "Unschedulable")
-        space.until(
-            "vm2",
-            lambda v: reason_of(v, "Ready") in unhappy or reason_of(v, "Scheduled") in unhappy,
-            "says so",
-            seconds=120,
-        )
-        assert space.domain(vm)[1] == pid
-    space.until("vm2", lambda v: status_of(v, "Ready") == "True", "runs", seconds=120)
-    space.counts("old")
-    assert space.domain(vm)[1] == pid
-
-
-def test_libvirt_that_is_down_is_unknown_and_stops_no_guest(space: Space) -> None:
-    space.apply(space.disk("root"), space.vm("vm1", "root"))
-    vm = space.running("vm1")
-    host, pid = space.domain(vm)
-    host.kill_libvirtd()
-    try:
-        unknown = space.until(
-            "vm1", lambda v: reason_of(v, "Ready") == "HypervisorUnreachable", "says so"
-        )
-        assert status_of(unknown, "Ready") == "Unknown"
-        assert pid in host.qemu_pids()
-        wait(
-            lambda: reason_of(site_host(space, host.name), "LibvirtReachable") != "Reachable",
-            "the Host says so",
-        )
-        remedy = condition(site_host(space, host.name), "LibvirtReachable")["message"]
-        assert "systemctl start" in remedy
-    finally:
-        host.start_libvirtd()
-    space.running("vm1")
-    assert space.domain(vm) == (host, pid)
-
-
-def site_host(space: Space, name: str) -> dict[str, object]:
-    found = space.site.get("hosts.nopal.dev", name)
-    assert found is not None
-    return found
-
-
 def test_an_interface_gets_an_address_that_stays(space: Space) -> None:
     lan = [{"name": "lan", "network": {"name": NETWORK}}]
     space.apply(space.disk("root"), space.vm("vm1", "root", interfaces=lan))
@@ -272,3 +187,91 @@ def test_an_interface_gets_an_address_that_stays(space: Space) -> None:
     same = [{"name": "lan", "network": {"name": NETWORK}, "mac": taken}]
     space.apply(space.vm("vm2", interfaces=same))
     assert "vm1" in refused(space, "vm2", "MACConflict")
+
+
+def test_a_disk_of_another_zone(space: Space) -> None:
+    site = space.site
+    # No host is in it: whatever needs one there waits, and nobody else does.
+    site.apply(site.zone("far", nodeSelector={"matchLabels": {"nopal-test": "none"}}))
+    try:
+        space.apply(space.disk("root", zone="far"), space.vm("vm1", "root"))
+        message = refused(space, "vm1", "DiskInOtherZone")
+        assert '"far"' in message
+        assert '"home"' in message
+        space.apply(space.disk("mine"), space.vm("vm2", "mine"))
+        space.running("vm2")
+        space.delete("disk", "root")
+        space.apply(space.disk("root"))
+        space.running("vm1")
+    finally:
+        space.delete("vm", "vm1")
+        space.delete("disk", "root")
+        site.delete("zone", "far")
+    wait(lambda: site.ready("image", "counter"), "no zone is left that lacks the image")
+
+
+def test_a_pool_that_comes_later_with_its_key_and_its_namespace(space: Space) -> None:
+    site, kubectl, ceph = space.site, space.site.cluster.kubectl, space.site.cluster.ceph
+    space.apply(space.disk("data", image=None, pool="second"), space.vm("vm1", "data"))
+    assert '"second"' in refused(space, "vm1", "PoolNotFound")
+    zone = site.zone()
+    (main,) = zone["spec"]["pools"]
+    secret = {"namespace": "nopal-system", "name": "second"}
+    second = {**main["ceph"], "namespace": "tenant", "secretRef": secret}
+    zone["spec"]["pools"] = [main, {**main, "name": "second", "ceph": second}]
+    site.apply(zone)
+    try:
+        told(site, "CephSecretNotFound", "nopal-system/second")
+        keys = kubectl.get("secret", "ceph", "-n", "nopal-system")
+        site.apply({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "data": keys["data"]})
+        remedy = told(site, "PoolNotFound", "rbd namespace create")
+        ceph.rbd(*shlex.split(remedy.rpartition("rbd ")[2]))
+        space.running("vm1")
+        assert space.get("disk", "data")["status"]["location"]["namespace"] == "tenant"
+        assert ceph.rbd("ls", "nopal/tenant").split() == [space.image("data")]
+        space.delete("vm", "vm1")
+        space.delete("disk", "data")
+        wait(lambda: not ceph.rbd("trash", "ls", "nopal/tenant").strip(), "its trash is empty")
+    finally:
+        space.delete("vm", "vm1")
+        space.delete("disk", "data")
+        site.apply(site.zone())
+        kubectl.run("delete", "secret", "second", "-n", "nopal-system", "--ignore-not-found")
+        ceph.rbd("namespace", "rm", "nopal/tenant")
+    wait(lambda: all(site.ready("hosts.nopal.dev", n) for n in site.cluster.hosts), "all is well")
+
+
+def told(site: Site, reason: str, words: str) -> str:
+    """Wait until every host says that a pool is not reached, and why; return the message."""
+
+    def said() -> list[dict[str, str]]:
+        hosts = [site.get("hosts.nopal.dev", node) or {} for node in site.cluster.hosts]
+        return [condition(host, "CephReachable") for host in hosts]
+
+    wait(lambda: {each.get("reason") for each in said()} == {reason}, f"the hosts say {reason}")
+    message = said()[0]["message"]
+    assert words in message
+    return message
+
+
+def test_user_data_whose_secret_comes_later(space: Space) -> None:
+    kubectl = space.site.cluster.kubectl
+    init = {"userDataSecretRef": {"name": "init", "key": "user-data"}}
+    space.apply(space.disk("root"), space.vm("vm1", "root", cloudInit=init))
+    remedy = refused(space, "vm1", "SecretForbidden", "Ready")
+    kubectl.run(*shlex.split(remedy.rpartition("kubectl ")[2]))
+    assert "init" in refused(space, "vm1", "SecretNotFound", "Ready")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "init", "namespace": space.namespace},
+        "stringData": {"other": "x"},
+    }
+    space.apply(secret)
+    space.until("vm1", lambda v: "'user-data'" in condition(v, "Ready")["message"], "names the key")
+    words = "#cloud-config\n# for nobody else: 4711\n"
+    space.apply({**secret, "stringData": {"user-data": words}})
+    vm = space.running("vm1")
+    seed = space.site.cluster.ceph.read(f"seed-{vm['metadata']['uid']}", 0, 1 << 20)
+    assert words.encode() in seed
+    assert "4711" not in str(vm), "a secret has no place in an object that more people may read"
