@@ -15,7 +15,6 @@ _POOL: Body = {
         "fsid": "11111111-2222-4333-8444-555555555555",
         "monitors": ["10.0.0.1:6789", "[fd00::1]:3300"],
         "pool": "vms",
-        "namespace": "team",
         "secretRef": {"namespace": "nopal-system", "name": "ceph"},
     },
 }

@@ -314,7 +314,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _no("StartFailed", "libvirt could not start it; it is tried again."),
                 _no(
                     "NamespaceUnsupported",
-                    "The pool names an RBD namespace, which the host's libvirt cannot attach.",
+                    "The disk lies in an RBD namespace, which the host's libvirt cannot attach.",
                 ),
                 _no("LibvirtRefused", "libvirt reports an error; it is tried again."),
                 _no("InvalidDomain", "What was asked for cannot be written as a libvirt domain."),

@@ -91,13 +91,6 @@ class CephPool(ApiModel):
         Field(json_schema_extra=crd(immutable=f"pool {_STAYS}")),
     ]
     """The RBD pool; make it with `ceph osd pool create` and `rbd pool init`."""
-    namespace: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", min_length=1, max_length=64)]
-        | None,
-        Field(json_schema_extra=crd(immutable=f"namespace {_STAYS}")),
-    ] = None
-    """An RBD namespace inside the pool; leave it out for the default one. libvirt 9 cannot attach
-    disks of a namespace: virtual machines are refused there (NamespaceUnsupported)."""
     secret_ref: SecretRef
     """A Secret with one entry for each host: the key is the node's name, the value is the cephx
     key of the user client.nopal.NODE. One host never uses another host's key."""

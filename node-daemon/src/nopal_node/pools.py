@@ -40,7 +40,7 @@ class Pools:
         self._threads = threads
         self._zone: Zone | None = None
         self._zone_name = ""
-        self._connected: dict[tuple[str, str, str], Connected] = {}
+        self._connected: dict[tuple[str, str], Connected] = {}
         self._lock = asyncio.Lock()
 
     def use_zone(self, name: str, zone: Zone | None) -> bool:
@@ -69,7 +69,7 @@ class Pools:
         """Return the pool that an image lies in."""
         for pool in self._zone.spec.pools if self._zone else ():
             ceph = pool.ceph
-            if ceph is not None and (ceph.fsid, ceph.pool, ceph.namespace or "") == (
+            if ceph is not None and (ceph.fsid, ceph.pool, "") == (
                 location.fsid,
                 location.pool,
                 location.namespace,
@@ -89,7 +89,7 @@ class Pools:
 
     async def _get(self, ceph: CephPool) -> Connected:
         async with self._lock:
-            where = (ceph.fsid, ceph.pool, ceph.namespace or "")
+            where = (ceph.fsid, ceph.pool)
             known = self._connected.get(where)
             if known is not None and known.access.monitors == ceph.monitors:
                 return known
@@ -97,7 +97,7 @@ class Pools:
                 fsid=ceph.fsid,
                 monitors=ceph.monitors,
                 pool=ceph.pool,
-                namespace=ceph.namespace or "",
+                namespace="",
                 user=ceph_user(self._node_name),
                 key=await self._key(ceph),
             )

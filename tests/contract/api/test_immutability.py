@@ -22,8 +22,6 @@ FIXED: dict[str, tuple[str, str, Any, str]] = {
         "fsid cannot change, disks live there: add a pool instead",
     ),
     "Zone: RBD pool": ("Zone", "spec.pools.0.ceph.pool", "other", "pool cannot change"),
-    "Zone: RBD namespace": ("Zone", "spec.pools.0.ceph.namespace", "other", "namespace cannot"),
-    "Zone: RBD namespace goes": ("Zone", "spec.pools.0.ceph.namespace", None, "namespace cannot"),
     "Network: zone": ("Network", "spec.zone", "other", "zone cannot change"),
     "Network: bridge": ("Network", "spec.bridge.name", "br1", "name cannot change"),
     "Network: management": (

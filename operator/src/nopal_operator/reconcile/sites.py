@@ -73,9 +73,7 @@ def image_at(pool: Pool, image: str) -> Location:
     """Return the location of an RBD image in a pool."""
     if pool.ceph is None:
         raise UnmetError("PoolNotFound", f'Pool "{pool.name}" has no settings: give it spec.ceph.')
-    return Location(
-        fsid=pool.ceph.fsid, pool=pool.ceph.pool, namespace=pool.ceph.namespace or "", image=image
-    )
+    return Location(fsid=pool.ceph.fsid, pool=pool.ceph.pool, namespace="", image=image)
 
 
 def site_of(world: World, disk: Known[Disk]) -> Site:
