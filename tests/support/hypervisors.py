@@ -41,11 +41,13 @@ def new_uid() -> str:
     return str(uuid.uuid4())
 
 
-def until(ready: Callable[[], bool], what: str, *, seconds: float = TIMEOUT) -> None:
+def until(ready: Callable[[], bool], what: str, *, seconds: float = TIMEOUT) -> bool:
+    """Wait until it is so; return True, or fail with what was waited for."""
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"{what}: not so after {seconds:.0f} s"
         time.sleep(0.02)
+    return True
 
 
 def ownership(uid: str, epoch: int = 1) -> Ownership:

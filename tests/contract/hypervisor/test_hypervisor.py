@@ -235,10 +235,10 @@ def test_subscribers_hear_of_changes(bench: Bench, hypervisor: Hypervisor) -> No
     hypervisor.domain(uid)
     hypervisor.subscribe(heard.append)
     hypervisor.start(bench.spec(uid))
-    until(lambda: uid in heard, "the start is told")
+    assert until(lambda: uid in heard, "the start is told")
     heard.clear()
     hypervisor.destroy(uid)
-    until(lambda: uid in heard, "the end is told")
+    assert until(lambda: uid in heard, "the end is told")
 
 
 def test_a_lost_qemu_is_found_and_ended(bench: Bench, hypervisor: Hypervisor) -> None:

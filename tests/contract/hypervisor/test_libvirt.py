@@ -44,7 +44,7 @@ def test_the_probe_decides_in_bounded_time() -> None:
 def test_the_guest_writes_to_its_disk(real_bench: RealBench, hypervisor: LibvirtHypervisor) -> None:
     uid = new_uid()
     hypervisor.start(real_bench.spec(uid))
-    until(lambda: (real_bench.counter(uid) or 0) > 2, "the counter on the disk moves")
+    assert until(lambda: (real_bench.counter(uid) or 0) > 2, "the counter on the disk moves")
 
 
 def test_the_live_domain(real_bench: RealBench, hypervisor: LibvirtHypervisor) -> None:

@@ -63,6 +63,7 @@ def fails(_listener: Listener) -> None:
 @asynccontextmanager
 async def running(monkeypatch: pytest.MonkeyPatch, kopf: Kopf, **more: Any) -> AsyncIterator[Watch]:
     monkeypatch.setattr(watch, "listen", kopf)
+    monkeypatch.setattr(watch, "_AGAIN", 0.05)
     more.setdefault("on_change", lambda _key: None)
     credentials = Credentials("https://api", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     made = Watch(KINDS, cache=more.pop("cache", ObjectCache()), credentials=credentials, **more)
@@ -107,8 +108,10 @@ async def test_a_silent_watch_is_started_anew(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(watch, "STALE", 0.3)
     monkeypatch.setattr(watch, "_CHECK", 0.05)
     kopf = Kopf(all_live, all_live)
-    async with running(monkeypatch, kopf):
-        await until(lambda: kopf.starts >= 2)
+    with capture_logs() as logs:
+        async with running(monkeypatch, kopf):
+            await until(lambda: kopf.starts >= 2)
+    assert "watch is silent" in [entry["event"] for entry in logs]
 
 
 async def test_a_kind_that_is_never_watched_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +141,8 @@ async def test_a_list_of_kopf_after_the_first_is_a_gap(monkeypatch: pytest.Monke
         all_live(listener)
 
     async with running(monkeypatch, Kopf(script), on_gap=lambda: gaps.append(True)):
-        await until(lambda: len(gaps) == 2)
+        await until(lambda: len(gaps) == len(KINDS))
+    assert gaps == [True] * len(KINDS)  # none for the first lists
 
 
 async def test_an_outage_is_told_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

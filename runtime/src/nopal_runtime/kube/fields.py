@@ -33,6 +33,7 @@ class Shape:
 
 
 _CONDITIONS = ("type",)
+_ATOMIC = Shape()
 
 
 @cache
@@ -78,13 +79,15 @@ def item_step(item: Mapping[str, Any], keys: tuple[str, ...]) -> str:
 
 def leaves(value: Any, shape: Shape, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield the leaves of an applied value, each with its path."""
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, str | int):  # most are, and asking for a Mapping is slow
+        yield path, value
+    elif isinstance(value, Mapping) and value:
         for name, child in value.items():
-            yield from leaves(child, shape.fields.get(name, Shape()), (*path, f"f:{name}"))
+            yield from leaves(child, shape.fields.get(name, _ATOMIC), (*path, f"f:{name}"))
     elif isinstance(value, list | tuple) and shape.keys:
         for item in value:
             step = item_step(item, shape.keys)
-            yield from leaves(item, shape.item or Shape(), (*path, step))
+            yield from leaves(item, shape.item or _ATOMIC, (*path, step))
     elif isinstance(value, list | tuple) and shape.is_set:
         for item in value:
             yield (*path, "v:" + json.dumps(item, separators=(",", ":"))), item

@@ -25,6 +25,8 @@ STALE = 2.0 * SERVER_TIMEOUT
 """Seconds of silence, not even a renewed watch, after which the watch is started anew."""
 _FIRST_WATCH = 30.0
 _CHECK = 2.0
+_AGAIN = 1.0
+"""Seconds before the first new start; doubled by each that follows soon."""
 _TELL_EVERY = 30.0
 _BATCH = 200
 _STOP_SECONDS = 15.0
@@ -84,12 +86,12 @@ class Watch:
     async def run(self) -> NoReturn:
         """Watch until cancelled."""
         self._began = time.monotonic()
-        delay = 1.0
+        delay = _AGAIN
         while True:
             began = time.monotonic()
             await self._attempt()
             if time.monotonic() - began > STALE:
-                delay = 1.0
+                delay = _AGAIN
             log.warning("watch ended, starts anew", seconds=delay)
             await asyncio.sleep(delay)
             delay = min(30.0, delay * 2)
