@@ -56,7 +56,7 @@ _STORAGE = (
     _no("StorageUnreachable", "The host does not reach Ceph's monitors or OSDs."),
     _no("WrongCluster", "These monitors belong to a Ceph cluster with another fsid."),
     _no("AccessDenied", "Ceph refuses the host's key, or what the key may do is not enough."),
-    _no("SecretNotFound", "The Secret, or the host's entry in it, does not exist."),
+    _no("CephSecretNotFound", "The Secret, or the host's entry in it, does not exist."),
     _no("CephSecretForbidden", "The node daemon may not read the Secret with the Ceph keys."),
 )
 _DISK_IMAGE = (

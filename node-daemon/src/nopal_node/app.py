@@ -10,6 +10,7 @@ import structlog
 from nopal_api.disk import Disk
 from nopal_api.kinds import DISK, HOST, IMAGE, NETWORK, VIRTUAL_MACHINE, ZONE, Kind
 from nopal_runtime.errors import NopalError
+from nopal_runtime.health import Check, not_older
 from nopal_runtime.kube.api import Key, KubeApi
 from nopal_runtime.kube.cache import ObjectCache
 from nopal_runtime.kube.lease import Heartbeat, boot_clock
@@ -31,7 +32,7 @@ from .threads import Threads
 from .virtual_machines import VirtualMachines
 
 KINDS = (VIRTUAL_MACHINE, DISK, IMAGE, NETWORK, ZONE, HOST)
-WORKERS = 8
+WORKERS = 32
 """Objects worked on at the same time; most of the work is waiting for libvirt and Ceph."""
 
 log = structlog.get_logger("nopal.node")
@@ -158,6 +159,7 @@ class NodeDaemon:
                 await self._first_look()
                 group.create_task(self.queue.run(WORKERS, self._reconcile), name="queue")
                 group.create_task(self._poll(), name="poll")
+                group.create_task(self._empty_trash(), name="trash")
         finally:
             await self._images.close()
             await self.state.pools.close()
@@ -174,15 +176,10 @@ class NodeDaemon:
                 return  # at worst its status could not be told
             await asyncio.sleep(1.0)
 
-    def checks(self) -> dict[str, Callable[[], str | None]]:
+    def checks(self) -> dict[str, Check]:
         """Return the health checks: each says what is wrong, or None."""
-        stale = 3 * self._settings.resync_seconds
-
-        def lists() -> str | None:
-            age = self.sync.age()
-            return None if age < stale else f"the last complete list is {age:.0f} s old"
-
-        return {"lists": lists}
+        limit = 3 * self._settings.resync_seconds + 60.0
+        return {"lists": not_older(self.sync.age, limit, "the last complete list")}
 
     async def _reconcile(self, key: Key) -> float | None:
         with self._metrics.reconcile(key.kind):
@@ -194,15 +191,17 @@ class NodeDaemon:
             self.queue.mark(self._host_key)
             for record in self.cache.all(VIRTUAL_MACHINE):
                 self.queue.mark(record.key)
-            for work in (self._orphans.look, self.state.pools.empty_trash):
-                try:
-                    await work()
-                except NopalError as error:
-                    log.info("put off", work=work.__qualname__, why=str(error))
+            await _isolated(self._orphans.look)
             delay = self._settings.poll_seconds
             if self._orphans.verdict.first_seen:
                 delay = min(delay, max(1.0, self._settings.orphan_wait_seconds / 2))
             await asyncio.sleep(delay)
+
+    async def _empty_trash(self) -> NoReturn:
+        """Remove what is due in the pools' trash; a large image takes its time."""
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            await _isolated(self.state.pools.empty_trash)
 
     def _changed(self, key: Key) -> None:
         if key.kind in self._reconcilers:
@@ -228,6 +227,16 @@ class NodeDaemon:
             for record in self.cache.all(VIRTUAL_MACHINE):
                 self.queue.mark(record.key)
             self.queue.mark(self._host_key)
+
+
+async def _isolated(work: Callable[[], Awaitable[None]]) -> None:
+    """Do work that is repeated anyway: an error of it must not end the daemon."""
+    try:
+        await work()
+    except NopalError as error:
+        log.info("put off", work=work.__qualname__, why=str(error))
+    except Exception:
+        log.exception("failed", work=work.__qualname__)
 
 
 def _log_error(key: Key, error: NopalError, delay: float) -> None:

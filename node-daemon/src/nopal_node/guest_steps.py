@@ -72,8 +72,10 @@ class GuestSteps:
                 own = await state.threads.run(pool.addresses)
                 image = disk.location.image
                 await state.threads.run(pool.break_dead_locks, image, own_addresses=own)
-            case do.RefuseWatchers(disk, own_host_is_dead):
-                await self._refuse_watchers(disk, own_host_is_dead=own_host_is_dead)
+            case do.RefuseWatchers(disk):
+                await self._refuse_watchers(disk)
+            case do.ConfirmDisk(disk):
+                await self._confirm_disk(disk)
             case do.ClaimEpoch(disk):
                 pool = (await state.pools.at(disk.location)).storage
                 await state.threads.run(
@@ -85,7 +87,10 @@ class GuestSteps:
             case do.WriteSeed():
                 await self._write_seed()
             case do.StartDomain():
-                await state.threads.run(state.hypervisor.start, await self._domain())
+                domain = await self._domain()
+                async with state.start_slots:
+                    await self._confirm()
+                    await state.threads.run(state.hypervisor.start, domain)
             case do.ShutDownDomain():
                 await state.threads.run(state.hypervisor.shutdown, uid)
             case do.DestroyDomain():
@@ -149,11 +154,7 @@ class GuestSteps:
         if not self._is_claimed(record):
             record = await self.state.read(DISK, namespace=namespace, name=disk.disk_name)
             if record is None or not self._is_claimed(record):
-                raise TransientError(
-                    "DiskNotClaimed",
-                    f"Disk {disk.disk_name} is not claimed by this VirtualMachine at epoch"
-                    f" {self._assignment.epoch}: see status.claim of the Disk",
-                )
+                raise self._not_claimed(disk)
         made = record.model(Disk).status.size is not None
         image = DiskImage(
             image=disk.location.image,
@@ -169,18 +170,44 @@ class GuestSteps:
         own = (self.view.uid, self._assignment.node_name, self._assignment.epoch)
         return claim is not None and (claim.vm_uid, claim.node_name, claim.epoch) == own
 
-    async def _refuse_watchers(self, disk: AssignedDisk, *, own_host_is_dead: bool) -> None:
+    async def _refuse_watchers(self, disk: AssignedDisk) -> None:
         pool = (await self.state.pools.at(disk.location)).storage
-        image = disk.location.image
-        own = set(await self.state.threads.run(pool.addresses)) if own_host_is_dead else set()
-        for watcher in await self.state.threads.run(pool.watchers, image):
-            if watcher.address not in own:
-                raise TransientError(
-                    "ForeignWatcher",
-                    f"{watcher.client} at {watcher.address} has Disk {disk.disk_name} (image"
-                    f" {image}) open, so the guest is not started: end that client; one that died"
-                    " is forgotten after 30 s",
-                )
+        run, image = self.state.threads.run, disk.location.image
+        watchers = await run(pool.watchers, image)
+        own = await run(pool.addresses) if watchers else ()
+        if any(watcher.address in own for watcher in watchers):
+            # It may be what is left of a guest of this host that died: that is known at once.
+            await run(pool.break_dead_locks, image, own_addresses=own)
+            watchers = await run(pool.watchers, image)
+        for watcher in watchers:
+            raise TransientError(
+                "ForeignWatcher",
+                f"{watcher.client} at {watcher.address} has Disk {disk.disk_name} (image"
+                f" {image}) open, so the guest is not started: end that client; one that died"
+                " is forgotten after 30 s",
+            )
+
+    async def _confirm_disk(self, disk: AssignedDisk) -> None:
+        """See that the disk is still this assignment's: the claim, and the epoch in the image."""
+        record = await self.state.read(DISK, namespace=self.view.namespace, name=disk.disk_name)
+        if record is None or record.uid != disk.uid or not self._is_claimed(record):
+            raise self._not_claimed(disk)
+        pool = (await self.state.pools.at(disk.location)).storage
+        found = await self.state.threads.run(pool.info, disk.location.image)
+        if found is None or found.epoch != self._assignment.epoch:
+            epoch = found.epoch if found is not None else "none"
+            raise TransientError(
+                "OwnershipUnclear",
+                f"RBD image {disk.location.image} has epoch {epoch} and this assignment"
+                f" {self._assignment.epoch}: another host may be starting the guest",
+            )
+
+    def _not_claimed(self, disk: AssignedDisk) -> TransientError:
+        return TransientError(
+            "DiskNotClaimed",
+            f"Disk {disk.disk_name} is not claimed by this VirtualMachine at epoch"
+            f" {self._assignment.epoch}: see status.claim of the Disk",
+        )
 
     async def _seed_pool(self) -> Connected:
         """Return the pool of the seed: the first disk's, so that both live and die together."""

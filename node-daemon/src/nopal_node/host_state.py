@@ -2,9 +2,9 @@
 """What the reconcilers of this host share: the way to the API, to the host, and what is known."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from nopal_api.kinds import Kind
 from nopal_runtime.errors import NotFoundError
@@ -17,6 +17,20 @@ from .network.base import HostNetwork
 from .pools import Pools
 from .settings import Settings
 from .threads import Threads
+
+PARALLEL_STARTS = 4
+"""More at once do not start more a second: QEMU's start is bound by the CPU."""
+
+
+class Locks:
+    """A lock for each name, gone when nobody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def __getitem__(self, name: str) -> asyncio.Lock:
+        """Return the lock of that name."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
 
 @dataclass(slots=True)
@@ -51,14 +65,14 @@ class HostState:
     """The time of day, RFC 3339."""
     registered: Registration
     """What this host's domains are marked with."""
-    image_locks: defaultdict[str, asyncio.Lock] = field(
-        default_factory=lambda: defaultdict(asyncio.Lock)
-    )
+    image_locks: Locks = field(default_factory=Locks)
     """One for each RBD image that is being made."""
-    vm_locks: defaultdict[str, asyncio.Lock] = field(
-        default_factory=lambda: defaultdict(asyncio.Lock)
-    )
+    vm_locks: Locks = field(default_factory=Locks)
     """One for each VM UID: held while its guest is started or stopped."""
+    start_slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(PARALLEL_STARTS)
+    )
+    """Guests that are started at the same time."""
 
     async def read(self, kind: Kind, *, namespace: str, name: str) -> Record | None:
         """Read the object freshly; None if it is known not to exist."""

@@ -179,6 +179,8 @@ class Images:
                 del self._running[job]
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        for job in [j for j in self._failures if of_image(j[0]) and j not in keep]:
+            del self._failures[job]
 
     async def close(self) -> None:
         """End all jobs."""

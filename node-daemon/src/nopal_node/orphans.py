@@ -70,8 +70,9 @@ class Orphans:
 
     async def _remove(self, uid: str) -> None:
         state = self._state
-        await state.threads.run(state.hypervisor.destroy, uid)
-        await state.threads.run(state.hypervisor.forget, uid)
+        async with state.vm_locks[uid]:
+            await state.threads.run(state.hypervisor.destroy, uid)
+            await state.threads.run(state.hypervisor.forget, uid)
         self._first_seen.pop(uid, None)
         for name in state.pools.names():
             try:

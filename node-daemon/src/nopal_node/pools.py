@@ -127,7 +127,7 @@ class Pools:
             secret = await self._kube.get(SECRET, namespace=ref.namespace, name=ref.name)
         except NotFoundError as error:
             raise TransientError(
-                "SecretNotFound",
+                "CephSecretNotFound",
                 f"Secret {ref.namespace}/{ref.name} with the Ceph keys does not exist: create it"
                 f" with an entry {self._node_name}",
             ) from error
@@ -141,7 +141,7 @@ class Pools:
         entry = (secret.get("data") or {}).get(self._node_name)
         if not entry:
             raise TransientError(
-                "SecretNotFound",
+                "CephSecretNotFound",
                 f"Secret {ref.namespace}/{ref.name} has no entry {self._node_name}: add the key of"
                 f" the cephx user client.{ceph_user(self._node_name)}",
             )

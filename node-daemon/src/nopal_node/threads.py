@@ -11,9 +11,13 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Runs blocking calls off the event loop, at most `size` at a time."""
+    """Runs blocking calls off the event loop, at most `size` at a time.
 
-    def __init__(self, size: int = 8) -> None:
+    Enough that calls which wait for a Ceph that is down leave some for libvirt: guests can be
+    stopped then, too.
+    """
+
+    def __init__(self, size: int = 32) -> None:
         self._executor = ThreadPoolExecutor(size, thread_name_prefix="nopal-blocking")
 
     async def run(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:

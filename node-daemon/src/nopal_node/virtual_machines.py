@@ -13,7 +13,16 @@ from .host_state import HostState
 from .hypervisor.base import Domain, Exit
 from .reconcile import steps as do
 from .reconcile.memory import VmMemory
-from .reconcile.virtual_machine import STOPPING, UNKNOWN, Plan, Seen, VmView, exit_of, plan
+from .reconcile.virtual_machine import (
+    ELSEWHERE,
+    STOPPING,
+    UNKNOWN,
+    Plan,
+    Seen,
+    VmView,
+    exit_of,
+    plan,
+)
 from .reconcile.vm_status import vm_status
 
 MAX_ROUNDS = 10
@@ -99,6 +108,8 @@ class VirtualMachines:
         if problem is None and made.steps and made.wait == 0:
             raise _AgainError
         await self._tell(record, view, seen, made, problem)
+        if made.phase == ELSEWHERE:
+            self._memory.pop(view.uid, None)
         if problem is not None:
             raise problem
         return made.wait

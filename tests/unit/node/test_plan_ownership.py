@@ -81,13 +81,13 @@ def test_a_guest_that_runs_at_a_released_epoch_is_stopped() -> None:
     assert (made.phase, made.steps) == (STOPPING, (do.ShutDownDomain(),))
 
 
-def test_a_start_asks_the_api_first_and_once_more_just_before() -> None:
+def test_a_start_asks_the_api_first() -> None:
     made = plan(vm(), seen())
     assert made.steps[0] == do.ConfirmAssignment()
-    assert made.steps[-2:] == (do.ConfirmAssignment(), do.StartDomain())
+    assert made.steps[-1] == do.StartDomain()
 
 
-def test_a_start_looks_for_watchers_and_claims_the_epoch_of_every_disk_before() -> None:
+def test_a_start_claims_the_epoch_of_every_disk_and_then_looks_for_watchers() -> None:
     view = vm()
     made = plan(view, seen())
     (disk,) = view.status.assignment.disks if view.status.assignment else ()
@@ -95,8 +95,9 @@ def test_a_start_looks_for_watchers_and_claims_the_epoch_of_every_disk_before() 
     order = [
         do.RequireBridge(interface),
         do.EnsureDisk(disk),
-        do.RefuseWatchers(disk, own_host_is_dead=False),
         do.ClaimEpoch(disk),
+        do.RefuseWatchers(disk),
+        do.ConfirmDisk(disk),
         do.StartDomain(),
     ]
     places = [made.steps.index(step) for step in order]

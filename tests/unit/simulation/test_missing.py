@@ -236,8 +236,8 @@ DOWN = {
         each_host(lambda host: host.libvirt_goes()),
         each_host(lambda host: host.libvirt_returns()),
     ),
-    "the Ceph Secret": Down("SecretNotFound", without_secret, with_secret),
-    "the host's entry": Down("SecretNotFound", without_entry, with_secret),
+    "the Ceph Secret": Down("CephSecretNotFound", without_secret, with_secret),
+    "the host's entry": Down("CephSecretNotFound", without_entry, with_secret),
 }
 
 

@@ -34,16 +34,21 @@ class FenceDeadGuest:
 
 @dataclass(frozen=True, slots=True)
 class RefuseWatchers:
-    """Nobody else may have the image open."""
+    """Nobody may have the image open; what a dead client of this host left is cleared away."""
 
     disk: AssignedDisk
-    own_host_is_dead: bool
-    """A watcher with this host's address is what is left of the guest that was seen to die."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimEpoch:
     """Write the epoch into the image; a higher one there refuses the start."""
+
+    disk: AssignedDisk
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmDisk:
+    """The Disk, read freshly, must be claimed for this VM at this epoch; the image must hold it."""
 
     disk: AssignedDisk
 
@@ -55,7 +60,7 @@ class WriteSeed:
 
 @dataclass(frozen=True, slots=True)
 class StartDomain:
-    """Start the guest."""
+    """Start the guest, once a last fresh read has confirmed the assignment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ Step = (
     | FenceDeadGuest
     | RefuseWatchers
     | ClaimEpoch
+    | ConfirmDisk
     | WriteSeed
     | StartDomain
     | ShutDownDomain

@@ -218,9 +218,12 @@ def _start(view: VmView, seen: Seen, assignment: Assignment) -> Plan:
         steps += [do.FenceDeadGuest(d) for d in disks]
     if view.spec.cloud_init is not None:
         steps.append(do.WriteSeed())
-    steps += [do.RefuseWatchers(d, own_host_is_dead=again) for d in disks]
+    # First the epoch, then the watchers: of two hosts that both believe to be the one, the lower
+    # epoch cannot be written any more once the higher is, and the higher sees the lower's guest.
     steps += [do.ClaimEpoch(d) for d in disks]
-    steps += [do.ConfirmAssignment(), do.StartDomain()]
+    steps += [do.RefuseWatchers(d) for d in disks]
+    steps += [do.ConfirmDisk(d) for d in disks]
+    steps.append(do.StartDomain())
     return Plan(STARTING, tuple(steps), wait=0)
 
 

@@ -24,7 +24,8 @@ from .virtual_machine import (
 DISK_REASONS = frozenset(
     {"AccessDenied", "CephSecretForbidden", "DataLost", "DiskNotClaimed", "DiskNotFound",
      "ForeignWatcher", "ImageConflict", "OwnershipUnclear", "ParentNotFound", "PoolFull",
-     "PoolNotFound", "SecretNotFound", "StorageUnreachable", "WrongCluster"}
+     "PoolNotFound", "CephSecretNotFound", "ImageInUse", "StorageError", "StorageUnreachable",
+     "WrongCluster"}
 )  # fmt: skip
 """Reasons that are about a disk: DisksReady shows them."""
 

@@ -118,6 +118,8 @@ class CephPool(StoragePool):
     def break_dead_locks(self, image: str, *, own_addresses: Sequence[str]) -> None:
         """Blocklist a dead holder at these addresses and break its lock."""
         rbd_locks.break_dead_locks(self._pool, image, own_addresses)
+        # A dead client that never wrote holds no lock, but still counts as a watcher for 30 s.
+        rbd_locks.shut_out_dead_writers(self._pool, image)
 
     def delete(self, image: str, *, owner_uid: str) -> None:
         """Move a disk to the trash."""

@@ -171,15 +171,14 @@ class FakePool(StoragePool):
         """Break what a dead client of these addresses holds."""
         self.cluster.reach()
         found = self.images.get(image)
-        if found is None or found.lock is None or found.lock == self.client:
+        others = [c for c in found.watchers if c != self.client] if found is not None else []
+        if found is None or len(others) > 1:
             return
-        address = self.cluster.address_of(found.lock)
-        if address not in own_addresses or not self.cluster.is_dead(found.lock):
-            return
-        if any(client != found.lock for client in found.watchers if client != self.client):
-            return
-        with self.cluster.effect("break_lock"):
-            self.cluster.shut_out(found, found.lock)
+        suspects = {*others, found.lock} - {None, self.client}
+        for client in sorted(c for c in suspects if c is not None):
+            if self.cluster.address_of(client) in own_addresses and self.cluster.is_dead(client):
+                with self.cluster.effect("break_lock"):
+                    self.cluster.shut_out(found, client)
 
     def delete(self, image: str, *, owner_uid: str) -> None:
         """Move a disk to the trash."""
