@@ -10,7 +10,7 @@ from nopal_api.host import Host
 from nopal_api.image import Image
 from nopal_api.kinds import DISK, HOST, IMAGE, VIRTUAL_MACHINE, ZONE, Kind
 from nopal_api.names import MANAGER_NODE
-from nopal_api.virtualmachine import VirtualMachine
+from nopal_api.virtualmachine import Assignment, VirtualMachine
 from nopal_api.zone import Zone
 from nopal_operator.facts import is_live
 from nopal_operator.places import capacity_of
@@ -110,8 +110,30 @@ class Hosts:
         found = self.lab.kube._objects  # the referee sees everything, without a call
         return [o.body for key, o in found.items() if key.kind == kind.kind]
 
+    def live(self) -> list[tuple[str, str, Assignment]]:
+        """Return namespace, UID and assignment of every VM that a host may run."""
+        found = []
+        for body in self._all(VIRTUAL_MACHINE):
+            status, meta = VirtualMachine.model_validate(body).status, body["metadata"]
+            if status.assignment is not None and is_live(status):
+                found.append((meta["namespace"], meta["uid"], status.assignment))
+        return found
+
+    def check_claims(self) -> None:
+        """Check what must hold at rest: each disk of a live assignment is claimed for just that."""
+        disks = {body["metadata"]["uid"]: Disk.model_validate(body) for body in self._all(DISK)}
+        for _, uid, assignment in self.live():
+            wanted = (uid, assignment.node_name, assignment.epoch)
+            for used in assignment.disks:
+                claim = disks[used.uid].status.claim
+                assert claim is not None, f"disk {used.disk_name} of a live assignment is free"
+                said = (claim.vm_uid, claim.node_name, claim.epoch)
+                assert said == wanted, f"disk {used.disk_name} is claimed for another assignment"
+
     def judge(self) -> None:
         """Check what must never be: a guest twice, a disk twice, a host over its capacity."""
+        assigned = [d.uid for _, _, assignment in self.live() for d in assignment.disks]
+        assert len(assigned) == len(set(assigned)), "a disk has two live assignments"
         uids = [uid for _, uid in self.running]
         assert len(uids) == len(set(uids)), f"a guest runs twice: {self.running}"
         disks = [d for _, used in self.running.values() for d in used]

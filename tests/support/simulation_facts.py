@@ -62,11 +62,22 @@ def check(sim: Simulation) -> None:
         where = [name for name, host in sim.host.items() if uid in host.domains]
         live = assignment and status.get("releasedEpoch", 0) < assignment["epoch"]
         assert where in ([], [assignment["nodeName"]] if live else []), (where, status)
+        if live:
+            _check_claims(sim, uid, assignment)
     for body in _all(sim, DISK.kind):
         status = body.get("status", {})
         claim = status.get("claim")
         assert claim is None or status["executor"]["nodeName"] == claim["nodeName"], status
     assert "?" not in seen["guests"], seen["guests"]
+
+
+def _check_claims(sim: Simulation, uid: str, assignment: dict[str, Any]) -> None:
+    """Each disk of a live assignment is claimed for just that."""
+    wanted = {"vmUID": uid, "nodeName": assignment["nodeName"], "epoch": assignment["epoch"]}
+    disks = {body["metadata"]["uid"]: body for body in _all(sim, DISK.kind)}
+    for used in assignment.get("disks", ()):
+        claim = disks[used["uid"]].get("status", {}).get("claim", {})
+        assert {k: claim.get(k) for k in wanted} == wanted, (claim, assignment)
 
 
 def _all(sim: Simulation, kind: str) -> list[dict[str, Any]]:

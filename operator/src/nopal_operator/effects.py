@@ -10,7 +10,6 @@ from nopal_api.kinds import KINDS, VIRTUAL_MACHINE, ZONE
 from nopal_operator.reconcile.plan import (
     ApplyStatus,
     ConfirmGone,
-    ConfirmUnchanged,
     Plan,
     Reserve,
     SetFinalizers,
@@ -107,7 +106,7 @@ class Effects:
         elif isinstance(step, ConfirmGone):
             await self._confirm_gone(step)
         else:
-            await self._confirm_unchanged(step)
+            await self._confirm_unchanged(written.get(step.record.key, step.record))
 
     async def _apply(self, step: ApplyStatus, written: dict[Key, Record]) -> None:
         """Write a status. A second write in one plan follows on the version that the first made."""
@@ -133,11 +132,11 @@ class Effects:
         if body is not None and body["metadata"]["uid"] == step.uid:
             raise ConflictError("StillThere", f"{step.key} exists after all: look again.")
 
-    async def _confirm_unchanged(self, step: ConfirmUnchanged) -> None:
-        body = await self._read(step.record.key)
+    async def _confirm_unchanged(self, record: Record) -> None:
+        body = await self._read(record.key)
         version = None if body is None else body["metadata"]["resourceVersion"]
-        if version != step.record.resource_version:
-            raise ConflictError("Changed", f"{step.record.key} has changed: look again.")
+        if version != record.resource_version:
+            raise ConflictError("Changed", f"{record.key} has changed: look again.")
 
     async def _read(self, key: Key) -> dict[str, Any] | None:
         """Return the object as a quorum knows it, None if it is known to be absent."""

@@ -4,6 +4,7 @@
 The hosts follow the contract, and a referee looks at what they run after every round.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ async def story(points: list[tuple[int, str]]) -> tuple[int, list[object]]:
 
     async def rest() -> None:
         await settle(lab, hosts)
+        hosts.check_claims()
         seen.append(
             {
                 "running": sorted(_name(lab, uid) for _, uid in hosts.running),
@@ -99,6 +101,13 @@ async def test_a_crash_after_every_write_leads_to_the_same_end() -> None:
         assert seen == expected, f"after a crash after write {number}"
 
 
+async def test_an_answer_that_is_lost_after_any_write_leads_to_the_same_end() -> None:
+    writes, expected = await story([])
+    for number in range(writes):
+        _, seen = await story([(number, "lost")])
+        assert seen == expected, f"after the lost answer to write {number}"
+
+
 # Any order of things
 
 VMS, DISKS = ("a", "b", "c"), ("x", "y", "z")
@@ -117,6 +126,8 @@ actions = st.one_of(
     st.tuples(st.just("hosts")),
     st.tuples(st.just("crash"), st.integers(0, 3), st.sampled_from(["before", "after"])),
     st.tuples(st.just("restart")),
+    st.tuples(st.just("lost"), st.sampled_from(VMS), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("lost"), st.sampled_from(VMS), st.integers(0, 3), st.booleans()),
 )
 
 
@@ -216,9 +227,34 @@ async def _do(
         crashes._points.add((crashes.count + about[0], about[1]))
     elif verb == "restart":
         lab.restart()
+    elif verb == "lost":
+        await _lose_an_answer(lab, crashes, *about)
+
+
+async def _lose_an_answer(
+    lab: Lab, crashes: CrashPoints, name: str, number: int, is_silent: bool
+) -> None:
+    """A write lands and its answer is lost; the retry comes before the watch does.
+
+    Meanwhile the hosts' heartbeats may look lost, because nobody could send any.
+    """
+    key = Key("VirtualMachine", "default", name)
+    point = (crashes.count + number, "lost")
+    crashes._points.add(point)
+    with suppress(NopalError):
+        await lab.act(key)
+    crashes._points.discard(point)
+    heartbeats = dict(lab.heartbeats)
+    if is_silent:
+        lab.heartbeats.update(dict.fromkeys(heartbeats, False))
+    try:
+        await lab.act_on_what_is_known(key)
+    finally:
+        lab.heartbeats.update(heartbeats)
 
 
 def _check_the_end(lab: Lab, hosts: Hosts) -> None:
+    hosts.check_claims()
     running = {uid for _, uid in hosts.running}
     claimed: dict[str, str] = {}
     for body in hosts._all(DISK):

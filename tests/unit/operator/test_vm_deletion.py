@@ -3,7 +3,7 @@
 
 from nopal_api.kinds import VIRTUAL_MACHINE
 from nopal_api.names import MANAGER_ASSIGNMENT
-from nopal_operator.reconcile.plan import ApplyStatus, SetFinalizers
+from nopal_operator.reconcile.plan import ApplyStatus, ConfirmUnchanged, SetFinalizers
 from nopal_runtime.kube.api import Key
 from support.objects import uses
 from support.operatorlab import Lab
@@ -25,7 +25,7 @@ async def test_it_goes_when_its_host_released_it_and_its_disks_are_free_first(la
     assert (await lab.plan(vm)).steps == ()
     await lab.release(vm)
     steps = (await lab.plan(vm)).steps
-    assert [type(s) for s in steps] == [ApplyStatus, SetFinalizers]
+    assert [type(s) for s in steps] == [ConfirmUnchanged, ApplyStatus, SetFinalizers]
     lab.kube.calls.clear()
     await lab.act(vm)
     assert not lab.is_there(vm)

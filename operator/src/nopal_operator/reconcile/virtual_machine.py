@@ -9,7 +9,9 @@ from nopal_operator.facts import is_live, left_down, request_of
 from nopal_operator.places import places
 from nopal_operator.reconcile.claims import (
     claim_step,
+    confirmed,
     next_epoch,
+    restore_claims,
     unclaim_all,
     unclaim_interrupted,
 )
@@ -62,7 +64,7 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
         return Plan((repair,))
     if is_live(vm.model.status):
         silence, again = _unreachable(world, vm, now)
-        return Plan((*_bound(vm), *silence), again)
+        return Plan((*_bound(world, vm), *silence), again)
     if vm.model.spec.power_state == "Stopped":
         return Plan((_refuse(vm, "Stopped", _RESTING["Stopped"]),))
     resting = left_down(vm.model)
@@ -76,7 +78,8 @@ def _delete(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
     if FINALIZER not in vm.record.finalizers:
         return Plan()
     if is_live(vm.model.status):
-        return Plan(*_unreachable(world, vm, now))
+        silence, again = _unreachable(world, vm, now)
+        return Plan((*restore_claims(world, vm), *silence), again)
     return Plan((*unclaim_all(world, vm), remove_finalizer(vm.record)))
 
 
@@ -90,8 +93,9 @@ def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
         age = now - world.times.first_seen.get(vm.record.uid, now)
         if unmet.reason in _MAY_SETTLE and age < world.patience.settle:
             return Plan(requeue_after=world.patience.settle - age)
-        undo = unclaim_interrupted(world, vm)
-        return Plan((*undo, _refuse(vm, unmet.reason, unmet.message)))
+        # The refusal is first: an assignment that is still on its way is too old from then on.
+        refusal = _refuse(vm, unmet.reason, unmet.message)
+        return Plan((refusal, *unclaim_interrupted(world, vm)))
 
 
 def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step, ...]:
@@ -117,7 +121,7 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
     in_order = sorted(needs.disks, key=lambda item: item[0].record.key)
     return (
         Reserve(Reservation(vm.record.uid, epoch, placement.host, request.cost)),
-        *(claim_step(disk, site, claim) for disk, site in in_order),
+        *confirmed(vm, (claim_step(disk, site, claim) for disk, site in in_order)),
         ApplyStatus(
             vm.record,
             MANAGER_ASSIGNMENT,
@@ -137,13 +141,16 @@ def _is_unclear(world: World, vm: Known[VirtualMachine]) -> bool:
     return any(world.heartbeats.get(host.record.name) is None for host in hosts)
 
 
-def _bound(vm: Known[VirtualMachine]) -> tuple[Step, ...]:
-    """Say that it has a host; not while it is to stop, because the release is said soon after."""
-    assignment = vm.model.status.assignment
+def _bound(world: World, vm: Known[VirtualMachine]) -> tuple[Step, ...]:
+    """See that its disks are its own, and say that it has a host.
+
+    The latter not while it is to stop, because the release is said soon after.
+    """
+    assignment, claims = vm.model.status.assignment, restore_claims(world, vm)
     if assignment is None or vm.model.spec.power_state == "Stopped":
-        return ()
+        return claims
     shown = wire(assignment=assignment, conditions=(_scheduled(vm, assignment),))
-    return (ApplyStatus(vm.record, MANAGER_ASSIGNMENT, shown),)
+    return (*claims, ApplyStatus(vm.record, MANAGER_ASSIGNMENT, shown))
 
 
 def _refuse(vm: Known[VirtualMachine], reason: str, message: str) -> ApplyStatus:
