@@ -7,6 +7,8 @@ HOSTS  ?= 2
 PYTHON ?= /usr/bin/python3.11
 BIN    := .venv/bin
 DEV    := $(BIN)/python -m nopal_dev
+# The same without .venv, as long as Debian's own python3-yaml and python3-cryptography are there.
+BARE    = PYTHONPATH=dev/src:runtime/src $(PYTHON)
 STAMP  := .venv/.installed
 # What no pure test needs (libvirt's headers, Ceph) is left out of this one.
 PURE   := .venv/.installed-pure
@@ -24,7 +26,10 @@ env: ## print what a shell needs: eval "$$(make -s env)"
 	@$(DEV) env --name $(NAME)
 
 down: ## remove the demo without a trace
-	@if [ -x $(BIN)/python ]; then $(DEV) down --name $(NAME); fi
+	@if [ -x $(BIN)/python ]; then $(DEV) down --name $(NAME); \
+	elif $(BARE) -c 'import nopal_dev.cli' 2>/dev/null; then $(BARE) -m nopal_dev down --name $(NAME); \
+	else echo "make down needs .venv (make unit makes it), or python3-yaml and" \
+	  "python3-cryptography for $(PYTHON)" >&2; exit 1; fi
 
 test: lint unit contract e2e ## everything, on a cluster of its own
 
