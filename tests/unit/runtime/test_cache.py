@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cache: versions only go forward, lists are the authority, unknown removes nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def body(version: int, uid: str = "u1", name: str = "a", **meta: Any) -> dict[st
     return made
 
 
-def listing(version: int, *bodies: dict[str, Any]) -> Listing:
+def listing(version: int, *bodies: Mapping[str, Any]) -> Listing:
     return Listing(bodies, str(version))
 
 
