@@ -138,6 +138,7 @@ actions = st.one_of(
 @pytest.mark.asyncio
 async def test_any_order_of_things_is_safe_and_comes_to_rest(script: list[tuple[Any, ...]]) -> None:
     lab, hosts = await begin()
+    await lab.act_all()  # without a zone no host would get anything
     crashes = CrashPoints(lab)
     for name in DISKS:
         lab.disk(name)
@@ -169,6 +170,7 @@ async def test_a_leader_that_does_not_know_yet_that_it_lost_does_no_harm(
 ) -> None:
     """Two operators act at once, each on what it knew at some time. (Room is not the subject.)"""
     lab, hosts = await begin()
+    await lab.act_all()  # without a zone no host would get anything
     late = Lab(lab.kube)
     late.heartbeats = late.world.heartbeats = lab.heartbeats
     for name in DISKS:
