@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from nopal_runtime.ceph.caps import host_caps
 from support.site import NETWORK, Site, Space, condition, reason_of, status_of, wait
 
 pytestmark = pytest.mark.real
@@ -156,7 +157,7 @@ def test_images_that_are_refused_say_why(space: Space) -> None:
         found = site.get("image", name)
         assert found is not None
         assert status_of(found, "Ready") == "False"
-    assert site.images() == before, "something is left in the pool"
+    assert not site.images() - before, "something is left in the pool"
     space.apply(space.disk("root", image="wrong-sum"), space.vm("vm1", "root"))
     assert "wrong-sum" in refused(space, "vm1", "ImageNotReady")
     space.delete("vm", "vm1")
@@ -210,35 +211,51 @@ def test_a_disk_of_another_zone(space: Space) -> None:
     wait(lambda: site.ready("image", "counter"), "no zone is left that lacks the image")
 
 
-def test_a_pool_that_comes_later_with_its_key_and_its_namespace(space: Space) -> None:
+def test_a_pool_that_comes_later_with_its_key(space: Space) -> None:
     site, kubectl, ceph = space.site, space.site.cluster.kubectl, space.site.cluster.ceph
     space.apply(space.disk("data", image=None, pool="second"), space.vm("vm1", "data"))
     assert '"second"' in refused(space, "vm1", "PoolNotFound")
-    zone = site.zone()
+    zone = site.zone(defaultPool="main")
     (main,) = zone["spec"]["pools"]
     secret = {"namespace": "nopal-system", "name": "second"}
-    second = {**main["ceph"], "namespace": "tenant", "secretRef": secret}
+    second = {**main["ceph"], "pool": "second", "secretRef": secret}
     zone["spec"]["pools"] = [main, {**main, "name": "second", "ceph": second}]
     site.apply(zone)
     try:
+        remedy = told(site, "CephSecretForbidden", "nopal-system/second")
+        kubectl.run(*shlex.split(remedy.rpartition("kubectl ")[2]))
         told(site, "CephSecretNotFound", "nopal-system/second")
         keys = kubectl.get("secret", "ceph", "-n", "nopal-system")
         site.apply({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "data": keys["data"]})
-        remedy = told(site, "PoolNotFound", "rbd namespace create")
-        ceph.rbd(*shlex.split(remedy.rpartition("rbd ")[2]))
+        remedy = told(site, "PoolNotFound", "rbd pool init")
+        for command in remedy.partition(": ")[2].split(", then "):
+            tool, *words = shlex.split(command)
+            {"ceph": ceph.ceph, "rbd": ceph.rbd}[tool](*words)
+        told(site, "AccessDenied", "capabilities")
+        may_use(site, "nopal", "second")
         space.running("vm1")
-        assert space.get("disk", "data")["status"]["location"]["namespace"] == "tenant"
-        assert ceph.rbd("ls", "nopal/tenant").split() == [space.image("data")]
+        assert space.get("disk", "data")["status"]["location"]["pool"] == "second"
+        assert ceph.rbd("ls", "second").split() == [space.image("data")]
         space.delete("vm", "vm1")
         space.delete("disk", "data")
-        wait(lambda: not ceph.rbd("trash", "ls", "nopal/tenant").strip(), "its trash is empty")
+        wait(lambda: not ceph.rbd("trash", "ls", "second").strip(), "its trash is empty")
     finally:
         space.delete("vm", "vm1")
         space.delete("disk", "data")
         site.apply(site.zone())
-        kubectl.run("delete", "secret", "second", "-n", "nopal-system", "--ignore-not-found")
-        ceph.rbd("namespace", "rm", "nopal/tenant")
+        for granted in (("secret", "second"), ("rolebinding", "nopal-node-secrets")):
+            kubectl.run("delete", *granted, "-n", "nopal-system", "--ignore-not-found")
+        may_use(site, "nopal")
+        ceph.ceph("config", "set", "mon", "mon_allow_pool_delete", "true")
+        ceph.ceph("osd", "pool", "rm", "second", "second", "--yes-i-really-really-mean-it")
     wait(lambda: all(site.ready("hosts.nopal.dev", n) for n in site.cluster.hosts), "all is well")
+
+
+def may_use(site: Site, *pools: str) -> None:
+    """Set which RBD pools the hosts' keys are good for."""
+    for host in site.cluster.hosts.values():
+        caps = host_caps(addresses=[host.address], pools=[(pool, "") for pool in pools])
+        site.cluster.ceph.user_key(f"client.nopal.{host.name}", caps)
 
 
 def told(site: Site, reason: str, words: str) -> str:

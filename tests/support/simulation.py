@@ -12,7 +12,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -90,7 +90,7 @@ class Simulation:
     kube: FakeKube = field(default_factory=FakeKube)
     cluster: FakeCluster = field(default_factory=FakeCluster)
     history: History = field(default_factory=History)
-    node_settings: Mapping[str, float] = field(default_factory=dict)
+    node_settings: Mapping[str, Any] = field(default_factory=dict)
     effects: int = 0
     """How many effects there were."""
     kill_after: int = 0
@@ -191,15 +191,15 @@ class Simulation:
 
     def _daemon(self, actor: Actor) -> NodeDaemon:
         host = self.host[actor.name]
-        settings = NodeSettings(
-            node_name=actor.name,
-            **{
-                "lease_renew_seconds": 8.0,
-                "lease_seconds": 24.0,
-                "retry_limit_seconds": 20.0,
-                "resync_seconds": RESYNC_SECONDS,
-                **self.node_settings,
-            },
+        settings = replace(
+            NodeSettings(
+                node_name=actor.name,
+                lease_renew_seconds=8.0,
+                lease_seconds=24.0,
+                retry_limit_seconds=20.0,
+                resync_seconds=RESYNC_SECONDS,
+            ),
+            **self.node_settings,
         )
 
         def connect(access: PoolAccess) -> FakePool:

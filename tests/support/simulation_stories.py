@@ -143,6 +143,15 @@ def _all_at_once(sim: Simulation) -> None:
     vm(sim)
 
 
+def puts(kind: Any, body: Any) -> Act:
+    """Apply an object."""
+
+    def act(sim: Simulation) -> None:
+        sim.kube.put(kind, body)
+
+    return act
+
+
 def _both(*acts: Act) -> Act:
     def act(sim: Simulation) -> None:
         for one in acts:
@@ -153,9 +162,7 @@ def _both(*acts: Act) -> Act:
 
 STORIES = {
     "everything at once": Story((), _all_at_once),
-    "an image is fetched": Story(
-        (lambda sim: sim.kube.put(ZONE, zone()),), lambda sim: sim.kube.put(IMAGE, image())
-    ),
+    "an image is fetched": Story((puts(ZONE, zone()),), puts(IMAGE, image())),
     "a VM is created": Story((cluster,), vm),
     "a VM is stopped": Story((cluster, vm), stopped),
     "a VM is started again": Story((cluster, vm, stopped), vm),

@@ -163,9 +163,9 @@ class Operator:
             self.queue.mark(key, self._settings.resync_seconds / 2 * random())  # noqa: S311
 
     def _mark(self, dirty: Dirty) -> None:
-        for key in dirty.now:
+        for key in sorted(dirty.now):
             self.queue.mark(key)
-        for key in dirty.soon:
+        for key in sorted(dirty.soon):
             self.queue.mark(key, _SOON)
 
     async def _heartbeats(self) -> NoReturn:

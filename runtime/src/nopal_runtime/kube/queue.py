@@ -11,6 +11,7 @@ from typing import Generic, NoReturn, TypeVar
 from nopal_runtime.errors import NopalError, TerminalError, TransientError
 
 K = TypeVar("K", bound=Hashable)
+_SHORTEST = 0.001
 Handler = Callable[[K], Awaitable[float | None]]
 
 
@@ -87,7 +88,8 @@ class WorkQueue(Generic[K]):
                 self._running.discard(key)
                 self._changed.set()
             if again is not None:
-                self.mark(key, again)
+                # A rest of a nanosecond, as differences of times leave it, is no pause at all.
+                self.mark(key, max(again, _SHORTEST) if again else 0.0)
 
     async def _handle(self, key: K, handler: Handler[K]) -> float | None:
         try:

@@ -86,7 +86,7 @@ class Sync:
             self.poke()
             self._on_restored()
         self._listed_at[kind.kind] = started
-        for key in changed.union(record.key for record in self._cache.all(kind)):
+        for key in sorted(changed.union(record.key for record in self._cache.all(kind))):
             self._on_change(key)
         if len(self._listed_at) == len(self._kinds):
             self._ready.set()
