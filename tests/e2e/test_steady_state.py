@@ -2,7 +2,9 @@
 """Where nothing happens nothing is written, and a restart of our processes is no happening."""
 
 import json
+import re
 import time
+from collections import Counter
 
 import pytest
 
@@ -14,6 +16,20 @@ pytestmark = pytest.mark.real
 KINDS = "zones.nopal.dev,hosts.nopal.dev,networks.nopal.dev,images.nopal.dev,disks.nopal.dev,vms"
 QUIET = 10.0
 """Seconds: several polls and renewals of Leases, and half of the time between two lists."""
+
+
+_REQUESTS = re.compile(r"^apiserver_request_total\{([^}]*)\} ([0-9.e+]+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def writes(site: Site) -> Counter[str]:
+    """Requests to write our kinds that kube-apiserver has had, also those that changed nothing."""
+    found: Counter[str] = Counter()
+    for labels, count in _REQUESTS.findall(site.cluster.kubectl.run("get", "--raw", "/metrics")):
+        told = dict(_LABEL.findall(labels))
+        if told["group"] == "nopal.dev" and told["verb"] not in ("GET", "LIST", "WATCH"):
+            found[f"{told['verb']} {told['resource']} {told['subresource']}"] += int(float(count))
+    return found
 
 
 def objects(site: Site) -> dict[str, Object]:
@@ -80,10 +96,12 @@ def test_where_nothing_happens_nothing_is_written(space: Space) -> None:
     site = space.site
     space.apply(space.disk("root"), space.vm("vm1", "root"))
     space.running("vm1")
-    before, leases = settle(site), renewed(site)
+    before, leases, counted = settle(site), renewed(site), writes(site)
+    assert counted.total() > 0, "nothing is counted"
 
     time.sleep(QUIET)
 
+    assert writes(site) - counted == Counter()
     unchanged(before, objects(site))
     assert all(renewed(site)[name] != at for name, at in leases.items()), "who is dead is quiet"
 
@@ -96,7 +114,7 @@ def test_a_restart_of_our_processes_writes_nothing(space: Space) -> None:
 
     # Without the operator nobody counts how long a host is silent while its daemon starts.
     workloads.stop_operator()
-    leases = renewed(site)
+    leases, counted = renewed(site), writes(site)
     for node in site.cluster.hosts:
         workloads.restart_daemon(node)
     wait(lambda: all(renewed(site)[name] != at for name, at in leases.items()), "all hosts live")
@@ -105,5 +123,6 @@ def test_a_restart_of_our_processes_writes_nothing(space: Space) -> None:
     time.sleep(QUIET)
 
     unchanged(before, objects(site))
+    assert writes(site) - counted == Counter()
     assert Parts(site.cluster).mend() == []
     assert float(SETTINGS["NOPAL_POLL_SECONDS"]) * 2 < QUIET
