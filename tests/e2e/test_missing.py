@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is missing is named, with the remedy, and what waited for it starts by itself."""
 
+import re
 import shlex
 
 import pytest
@@ -222,15 +223,11 @@ def test_a_pool_that_comes_later_with_its_key(space: Space) -> None:
     zone["spec"]["pools"] = [main, {**main, "name": "second", "ceph": second}]
     site.apply(zone)
     try:
-        remedy = told(site, "CephSecretForbidden", "nopal-system/second")
-        kubectl.run(*shlex.split(remedy.rpartition("kubectl ")[2]))
+        obey(site, told(site, "CephSecretForbidden", "nopal-system/second"))
         told(site, "CephSecretNotFound", "nopal-system/second")
         keys = kubectl.get("secret", "ceph", "-n", "nopal-system")
         site.apply({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "data": keys["data"]})
-        remedy = told(site, "PoolNotFound", "rbd pool init")
-        for command in remedy.partition(": ")[2].split(", then "):
-            tool, *words = shlex.split(command)
-            {"ceph": ceph.ceph, "rbd": ceph.rbd}[tool](*words)
+        obey(site, told(site, "PoolNotFound", "rbd pool init"))
         told(site, "AccessDenied", "capabilities")
         may_use(site, "nopal", "second")
         space.running("vm1")
@@ -243,12 +240,25 @@ def test_a_pool_that_comes_later_with_its_key(space: Space) -> None:
         space.delete("vm", "vm1")
         space.delete("disk", "data")
         site.apply(site.zone())
-        for granted in (("secret", "second"), ("rolebinding", "nopal-node-secrets")):
-            kubectl.run("delete", *granted, "-n", "nopal-system", "--ignore-not-found")
+        for granted in ("secret/second", "rolebinding/nopal-ceph-second", "role/nopal-ceph-second"):
+            kubectl.run("delete", granted, "-n", "nopal-system", "--ignore-not-found")
         may_use(site, "nopal")
         ceph.ceph("config", "set", "mon", "mon_allow_pool_delete", "true")
         ceph.ceph("osd", "pool", "rm", "second", "second", "--yes-i-really-really-mean-it")
     wait(lambda: all(site.ready("hosts.nopal.dev", n) for n in site.cluster.hosts), "all is well")
+
+
+def obey(site: Site, message: str) -> None:
+    """Run the commands that a message gives as its remedy."""
+    tools = {
+        "kubectl": site.cluster.kubectl.run,
+        "ceph": site.cluster.ceph.ceph,
+        "rbd": site.cluster.ceph.rbd,
+    }
+    found = re.findall(r"\b(kubectl|ceph|rbd) ([^,;]+)", message)
+    assert found, message
+    for tool, words in found:
+        tools[tool](*shlex.split(words))
 
 
 def may_use(site: Site, *pools: str) -> None:
@@ -272,11 +282,9 @@ def told(site: Site, reason: str, words: str) -> str:
 
 
 def test_user_data_whose_secret_comes_later(space: Space) -> None:
-    kubectl = space.site.cluster.kubectl
     init = {"userDataSecretRef": {"name": "init", "key": "user-data"}}
     space.apply(space.disk("root"), space.vm("vm1", "root", cloudInit=init))
-    remedy = refused(space, "vm1", "SecretForbidden", "Ready")
-    kubectl.run(*shlex.split(remedy.rpartition("kubectl ")[2]))
+    obey(space.site, refused(space, "vm1", "SecretForbidden", "Ready"))
     assert "init" in refused(space, "vm1", "SecretNotFound", "Ready")
     secret = {
         "apiVersion": "v1",

@@ -132,11 +132,14 @@ class Pools:
                 f" with an entry {self._node_name}",
             ) from error
         except TerminalError as error:
+            # This Secret alone: its namespace may hold others that are nothing to a host.
+            name, where = f"nopal-ceph-{ref.name}", f"-n {ref.namespace}"
             raise TransientError(
                 "CephSecretForbidden",
-                f"the node daemon may not read Secret {ref.namespace}/{ref.name}: kubectl create"
-                f" rolebinding nopal-node-secrets -n {ref.namespace} --clusterrole"
-                " nopal-node-secrets --serviceaccount nopal-system:nopal-node",
+                f"the node daemon may not read Secret {ref.namespace}/{ref.name}: add it to the"
+                f" chart's nodeSecrets.ceph, or kubectl create role {name} {where} --verb get"
+                f" --resource secrets --resource-name {ref.name}, then kubectl create rolebinding"
+                f" {name} {where} --role {name} --serviceaccount nopal-system:nopal-node",
             ) from error
         entry = (secret.get("data") or {}).get(self._node_name)
         if not entry:
