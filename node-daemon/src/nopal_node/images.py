@@ -7,12 +7,12 @@ from collections.abc import Callable
 from nopal_api.image import Image, ImagePool
 from nopal_api.kinds import IMAGE
 from nopal_api.names import image_manager
-from nopal_runtime.errors import ConflictError, NopalError, TerminalError
+from nopal_runtime.errors import ConflictError, NopalError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import Record
 
 from .host_state import HostState
-from .reconcile.image import ImageWork, image_work, pool_status
+from .reconcile.image import ImageWork, image_work, is_final, pool_status
 from .storage.base import Import, Imported
 
 PROGRESS_STEP_PERCENT = 10
@@ -99,7 +99,7 @@ class Images:
         await self._write(record, status or pool_status(pool, done=task.result()), pool)
         # Only now: an end that could not be told is told at the next try.
         del self._running[job]
-        if problem is None or isinstance(problem, TerminalError):
+        if problem is None or is_final(problem):
             self._failures.pop(job, None)
             return None
         count = self._failures.get(job, (0, 0.0))[0]

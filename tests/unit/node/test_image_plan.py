@@ -91,6 +91,7 @@ def test_only_its_own_fields_are_told() -> None:
     [
         (TransientError("DownloadFailed", "the server hung up"), "Fetching"),
         (TerminalError("ChecksumMismatch", "another file"), "Failed"),
+        (TerminalError("AccessDenied", "the key's rights are too narrow"), "Fetching"),
     ],
 )
 def test_only_what_nobody_can_wait_for_is_a_failure(problem: NopalError, state: str) -> None:

@@ -7,9 +7,19 @@ from typing import Any
 
 from nopal_api.conditions import is_true
 from nopal_api.image import ImagePool, ImageStatus
-from nopal_runtime.errors import NopalError, TerminalError
+from nopal_runtime.errors import NopalError
 
 from ..storage.base import Imported
+
+FINAL = frozenset(
+    {"ChecksumMismatch", "DownloadRefused", "FormatMismatch", "ImageTooLarge", "UnsafeImage"}
+)
+"""Reasons that lie in the Image or in its file: another try would end the same."""
+
+
+def is_final(problem: NopalError) -> bool:
+    """Tell whether a fetch that failed so is given up; what lies in the storage is tried again."""
+    return problem.reason in FINAL
 
 
 class ImageWork(Enum):
@@ -70,7 +80,7 @@ def pool_status(
         entry |= {"state": "Ready", "progressPercent": 100, "snapshot": done.snapshot}
         entry["size"] = str(done.size)
     else:
-        entry["state"] = "Failed" if isinstance(problem, TerminalError) else "Fetching"
+        entry["state"] = "Failed" if problem is not None and is_final(problem) else "Fetching"
         if percent is not None:
             entry["progressPercent"] = percent
     if problem is not None:
