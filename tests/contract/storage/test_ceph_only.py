@@ -190,6 +190,25 @@ def test_pools_of_one_user_share_a_connection(ceph: CephBackend) -> None:
         pool.close()
 
 
+def test_rights_that_were_widened_count_without_a_restart(ceph: CephBackend) -> None:
+    def rights(*pools: str) -> str:
+        caps = host_caps(addresses=[ceph.addresses[0]], pools=[(pool, "") for pool in pools])
+        return ceph.ceph.user_key("client.nopal.widened", caps)
+
+    connections = KeptConnections()
+    access = replace(ceph.access(), user="nopal.widened", key=rights("nopal"))
+    first = CephPool(replace(access, pool="nopal"), connections=connections)
+    second = CephPool(access, connections=connections)
+    first.check()
+    with pytest.raises(TerminalError, match="AccessDenied"):
+        second.check()
+    rights("nopal", ceph.POOL)
+    second.check()
+    first.check()
+    first.close()
+    second.close()
+
+
 def test_a_namespace_keeps_images_apart(ceph: CephBackend) -> None:
     if "apart" not in ceph.ceph.rbd("namespace", "ls", ceph.POOL):
         ceph.ceph.rbd("namespace", "create", f"{ceph.POOL}/apart")

@@ -67,6 +67,16 @@ class CephPool(StoragePool):
 
     def check(self) -> None:
         """Reach the cluster, the pool and the namespace with this host's key."""
+        try:
+            self._check()
+        except TerminalError as error:
+            if error.reason == "AccessDenied":
+                # A client has the rights of the moment when it connected, for an hour. Other pools
+                # may share the connection, so that a close of this one would not end it.
+                self._pool.connection.close()
+            raise
+
+    def _check(self) -> None:
         import rbd
 
         pool = self._pool
