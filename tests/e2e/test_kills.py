@@ -58,7 +58,11 @@ class Life:
     def apply(self) -> str:
         """Make a VM with all that a host keeps for one: a disk, a seed, a tap. Give its UID."""
         interface = {"name": "lan", "network": {"name": NETWORK}}
-        extra = {"cloudInit": {"userData": "#cloud-config"}, "interfaces": [interface]}
+        extra = {
+            "cloudInit": {"userData": "#cloud-config"},
+            "interfaces": [interface],
+            "restartPolicy": "Never",  # so that no second start hides the loss of the first
+        }
         self.space.apply(self.space.disk("root"), self.space.vm("vm1", "root", **extra))
         return str(self._vm()["metadata"]["uid"])
 

@@ -40,7 +40,7 @@ def end(reason: str) -> str:
         (START + BY_SOMEBODY + end("shutdown"), Exit.DESTROYED),
         (START + BY_LIBVIRT + end("destroyed"), Exit.DESTROYED),
         (START + end("crashed"), Exit.CRASHED),
-        (START + end("daemon"), Exit.CRASHED),
+        (START + end("daemon"), Exit.ABANDONED),
         (START + end("unknown"), Exit.UNKNOWN),
         (START + end("migrated"), Exit.UNKNOWN),
         # It never ran: what was before counts.

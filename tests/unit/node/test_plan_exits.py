@@ -31,6 +31,7 @@ def crashed(reason: str) -> VmMemory:
         (Exit.GUEST_SHUTDOWN, "GuestShutdown"),
         (Exit.CRASHED, "Crashed"),
         (Exit.DESTROYED, "Crashed"),
+        (Exit.ABANDONED, "Crashed"),
         (Exit.UNKNOWN, "Unknown"),
         (None, "Unknown"),
     ],
@@ -43,6 +44,15 @@ def test_the_hypervisor_tells_how_it_went(last_exit: Exit | None, reason: str) -
 def test_a_guest_that_never_ran_at_this_epoch_has_not_exited(status: object) -> None:
     """Starting is told while a first start is hindered; another epoch's run does not count."""
     assert exit_of(vm(status=status), seen()) is None
+
+
+def test_a_start_that_the_hypervisor_did_not_survive_is_begun_anew() -> None:
+    view = vm(restartPolicy="Never")
+    made = plan(view, seen(last_exit=Exit.ABANDONED))
+    assert made.phase == STARTING
+    assert do.FenceDeadGuest in [type(step) for step in made.steps], "its QEMU may hold a lock"
+    ran = plan(vm(restartPolicy="Never", status=told("Running")), seen(last_exit=Exit.ABANDONED))
+    assert ran.phase == EXITED
 
 
 @pytest.mark.parametrize("power", ["Running", "Paused", "Stopping", "Crashed"])

@@ -25,6 +25,8 @@ class Exit(Enum):
     """QEMU died, or the guest panicked."""
     DESTROYED = "Destroyed"
     """We, or somebody with virsh, powered it off, or it shut down because we asked it to."""
+    ABANDONED = "Abandoned"
+    """The hypervisor came back and gave it up: it was not fully started, or did not answer."""
     UNKNOWN = "Unknown"
     """Nobody watched and no record tells."""
 

@@ -32,8 +32,8 @@ _REASONS = {
     "shutdown": Exit.GUEST_SHUTDOWN,
     "destroyed": Exit.DESTROYED,
     "crashed": Exit.CRASHED,
-    # libvirtd came back and found that QEMU did not answer, or was gone.
-    "daemon": Exit.CRASHED,
+    # libvirtd came back and found that QEMU was half-started, or did not answer.
+    "daemon": Exit.ABANDONED,
     "unknown": Exit.UNKNOWN,
 }
 _NEVER_RAN = "failed"

@@ -172,14 +172,15 @@ def exit_of(view: VmView, seen: Seen) -> ExitReason | None:
     ran = status.observed_epoch == status.assignment.epoch and status.power in _HAS_RUN
     if memory.exit is not None and memory.exited is not None:
         return memory.exit.reason
-    if _was_asked_to_stop(view, seen) and seen.last_exit is not Exit.CRASHED:
+    by_accident = seen.last_exit in (Exit.CRASHED, Exit.ABANDONED)
+    if _was_asked_to_stop(view, seen) and not by_accident:
         return None  # and has since been wanted again
-    if seen.last_exit is None and not ran and memory.started is None:
-        return None
+    if seen.last_exit in (None, Exit.ABANDONED) and not ran and memory.started is None:
+        return None  # a start that the hypervisor did not survive is no run
     match seen.last_exit:
         case Exit.GUEST_SHUTDOWN:
             return "GuestShutdown"
-        case Exit.CRASHED | Exit.DESTROYED:
+        case Exit.CRASHED | Exit.DESTROYED | Exit.ABANDONED:
             return "Crashed"
         case _:
             # Nobody watched. What the status said before counts, so that a restart of the daemon
@@ -209,7 +210,7 @@ def _start(view: VmView, seen: Seen, assignment: Assignment) -> Plan:
             pause = seen.memory.backoff(base=seen.backoff_base)
             message = f"it is started again {pause:.0f} s after that"
             return Plan(EXITED, wait=left, reason=_words(reason), message=message)
-    again = reason is not None
+    again = reason is not None or seen.last_exit is not None
     disks = assignment.disks
     steps: list[do.Step] = [do.ConfirmAssignment()]
     steps += [do.RequireBridge(i) for i in assignment.interfaces]
