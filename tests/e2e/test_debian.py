@@ -63,13 +63,7 @@ def test_a_debian_guest_takes_its_secret_and_its_address_and_writes(space: Space
 
 
 def guest(space: Space, address: str) -> dict[str, object]:
-    network = (
-        "version: 2\n"
-        "ethernets:\n"
-        "  lan:\n"
-        "    match: {name: 'e*'}\n"
-        f"    addresses: [{address}/24]\n"
-    )
+    network = f"version: 2\nethernets:\n  eth0:\n    addresses: [{address}/24]\n"
     return space.vm(
         "hello",
         memory={"size": "768Mi"},
