@@ -55,6 +55,20 @@ def test_a_start_that_the_hypervisor_did_not_survive_is_begun_anew() -> None:
     assert ran.phase == EXITED
 
 
+def test_a_start_in_between_is_not_told_as_a_run() -> None:
+    view = vm(restartPolicy="Never")
+    now = seen(domain(state=DomainState.STARTING))
+    made = plan(view, now)
+    assert made.steps == ()
+    assert made.wait is not None
+    status = vm_status(view, now, made)
+    assert status is not None
+    assert status["power"] == "Starting"
+    again = vm(restartPolicy="Never", status={"assignment": assignment(), **status})
+    assert plan(again, seen(last_exit=Exit.ABANDONED)).phase == STARTING
+    assert do.DestroyDomain() in plan(vm(powerState="Stopped"), now).steps
+
+
 @pytest.mark.parametrize("power", ["Running", "Paused", "Stopping", "Crashed"])
 def test_a_guest_that_was_told_to_run_at_this_epoch_has_exited(power: str) -> None:
     assert exit_of(vm(status=told(power)), seen()) == "Unknown"

@@ -10,6 +10,8 @@ from enum import Enum
 class DomainState(Enum):
     """What the hypervisor says of a domain that exists."""
 
+    STARTING = "Starting"
+    """Its processors have never run. One that the hypervisor did not survive is given up."""
     RUNNING = "Running"
     PAUSED = "Paused"
     """Stopped on an I/O error, or by somebody."""

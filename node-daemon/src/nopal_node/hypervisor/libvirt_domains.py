@@ -123,13 +123,15 @@ class LibvirtDomains:
         process = self.process(ownership.vm_uid)
         return Domain(
             ownership=ownership,
-            state=self._state(state),
+            state=self._state(state, reason),
             pid=process.pid if process else None,
             io_error=state == api.VIR_DOMAIN_PAUSED and reason == api.VIR_DOMAIN_PAUSED_IOERROR,
         )
 
-    def _state(self, state: int) -> DomainState:
+    def _state(self, state: int, reason: int) -> DomainState:
         api = self._api
+        if (state, reason) == (api.VIR_DOMAIN_PAUSED, api.VIR_DOMAIN_PAUSED_STARTING_UP):
+            return DomainState.STARTING
         if state in (api.VIR_DOMAIN_RUNNING, api.VIR_DOMAIN_BLOCKED):
             return DomainState.RUNNING
         if state in (api.VIR_DOMAIN_SHUTDOWN, api.VIR_DOMAIN_SHUTOFF):

@@ -22,6 +22,8 @@ from .memory import VmMemory
 
 STOPPING_AFTER_SECONDS = 2.0
 """A shutdown that takes longer is worth a word in the status."""
+LOOK_AGAIN_SECONDS = 1.0
+"""Between two looks at a start that somebody else began."""
 RESUME_SECONDS = 10.0
 """How often a guest that is paused on an I/O error may try again."""
 RESUMED_AFTER_SECONDS = 3.0
@@ -100,6 +102,9 @@ def plan(view: VmView, seen: Seen) -> Plan:
         return _stop(view, seen)
     if domain is None:
         return _start(view, seen, assignment)
+    if domain.state is DomainState.STARTING:
+        # Seen only where a daemon or a hypervisor died in the middle of a start.
+        return Plan(STARTING, wait=LOOK_AGAIN_SECONDS)
     return _running(domain, seen)
 
 
@@ -129,7 +134,7 @@ def _stop(view: VmView, seen: Seen) -> Plan:
         return Plan(RELEASED, (do.ForgetDomain(), do.RemoveSeed()))
     grace = view.spec.shutdown.grace_period_seconds
     # A paused guest cannot react to the request.
-    if grace == 0 or domain.state is DomainState.PAUSED:
+    if grace == 0 or domain.state in (DomainState.PAUSED, DomainState.STARTING):
         return Plan(STOPPING, (do.DestroyDomain(),), wait=0, report=False)
     if asked is None:
         # Most guests are gone before anybody could read a status that says Stopping.

@@ -77,6 +77,8 @@ def _power(made: Plan, seen: Seen, last_exit: LastExit | None, problem: NopalErr
     if seen.domain is not None:
         if made.phase == STOPPING:
             return "Stopping"
+        if seen.domain.state is DomainState.STARTING:
+            return "Starting"
         # One that was just let go on runs for a moment until the disk refuses again.
         paused = seen.domain.state is DomainState.PAUSED or made.reason == "DiskError"
         return "Paused" if paused else "Running"
