@@ -68,6 +68,12 @@ def guest(sim: Simulation) -> tuple[SimulatedHost, str]:
     return host, uid
 
 
+def vanishes(sim: Simulation) -> None:
+    """Somebody takes the VM's finalizer off and deletes it."""
+    sim.kube.strip_finalizers(VIRTUAL_MACHINE, "vm1", NAMESPACE)
+    sim.kube.remove(VIRTUAL_MACHINE, "vm1", NAMESPACE)
+
+
 def kills_qemu(sim: Simulation) -> None:
     """kill -9 of the guest's QEMU."""
     host, uid = guest(sim)
@@ -171,6 +177,7 @@ STORIES = {
         (cluster, vm),
         _both(removes(DISK, "root", NAMESPACE), removes(DISK, "data", NAMESPACE), remove_vm),
     ),
+    "a VM vanishes while its guest runs": Story((cluster, vm), vanishes),
     "a disk is deleted": Story((cluster,), removes(DISK, "root", NAMESPACE)),
     "a disk is retained": Story((cluster,), removes(DISK, "keep", NAMESPACE)),
     "an image is deleted": Story((cluster,), removes(IMAGE, "debian")),

@@ -26,7 +26,7 @@ def tell(story: Story, *, kill_after: int = 0) -> tuple[Any, int, list[str]]:
         check(sim)
         return facts(sim), sim.effects, sim.killed
 
-    return simulate(play)
+    return simulate(play, node_settings={"orphan_wait_seconds": 15.0})
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -290,6 +290,24 @@ def test_what_goes_while_a_guest_runs_is_told_and_costs_no_guest(what: str) -> N
     simulate(play)
 
 
+@pytest.mark.parametrize("what", ["storage", "libvirt"])
+def test_what_goes_while_a_vm_is_stopped_is_no_news_of_the_vm(what: str) -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim)
+        await sim.settle()
+        vm(sim, powerState="Stopped")
+        await sim.settle()
+        DOWN[what].goes(sim)
+        await sim.settle()
+        assert (power(sim), of_vm(sim)["reason"]) == ("Stopped", "Stopped")
+        DOWN[what].appears(sim)
+        await sim.settle()
+        assert (power(sim), of_vm(sim)["reason"]) == ("Stopped", "Stopped")
+
+    simulate(play)
+
+
 def test_a_full_pool_pauses_a_guest_and_room_lets_it_go_on() -> None:
     async def play(sim: Simulation) -> None:
         cluster(sim)
@@ -353,5 +371,26 @@ def test_an_image_that_cannot_be_fetched(served: Any, reason: str, heals: bool) 
         sim.cluster.urls[URL] = CONTENT
         await sim.settle(quiet=320, limit=4000)
         assert (power(sim) == "Running") is heals
+
+    simulate(play)
+
+
+def test_a_download_that_fails_is_tried_again_with_pauses_whatever_else_happens() -> None:
+    class Server(dict[str, Any]):
+        asked = 0
+
+        def get(self, url: str, default: Any = None) -> Any:
+            self.asked += 1
+            return super().get(url, default)
+
+    async def play(sim: Simulation) -> None:
+        sim.cluster.urls = server = Server()
+        cluster(sim)
+        for number in range(100):
+            await asyncio.sleep(1)
+            body = image()
+            body["metadata"]["labels"] = {"touched": str(number)}  # an event each time
+            sim.kube.put(IMAGE, body)
+        assert 3 <= server.asked <= 6
 
     simulate(play)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power states over time: stops that are taken back, guests that do not listen, crash loops."""
+
+import asyncio
+
+from support.simulation import Simulation, simulate
+from support.simulation_stories import cluster, guest, of_vm, power, stopped, vm
+
+
+def test_a_guest_that_does_not_listen_is_powered_off_after_its_grace_period() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim, shutdown={"gracePeriodSeconds": 60})
+        await sim.settle()
+        host, uid = guest(sim)
+        host.ignores_acpi.add(uid)
+        vm(sim, shutdown={"gracePeriodSeconds": 60}, powerState="Stopped")
+        await asyncio.sleep(55)
+        assert host.domains
+        assert power(sim) == "Stopping"
+        await asyncio.sleep(10)
+        assert host.domains == {}
+        assert power(sim) == "Stopped"
+
+    simulate(play)
+
+
+def test_a_stop_that_is_taken_back_does_not_shorten_the_next_one() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim, shutdown={"gracePeriodSeconds": 60})
+        await sim.settle()
+        host, uid = guest(sim)
+        host.ignores_acpi.add(uid)
+        for state in ("Stopped", "Running", "Stopped"):
+            vm(sim, shutdown={"gracePeriodSeconds": 60}, powerState=state)
+            await asyncio.sleep(40)
+            assert uid in host.domains
+        await asyncio.sleep(30)
+        assert host.domains == {}
+
+    simulate(play)
+
+
+def test_a_guest_that_hears_of_a_stop_that_was_taken_back_is_started_again() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim, restartPolicy="OnCrash", shutdown={"gracePeriodSeconds": 60})
+        await sim.settle()
+        host, uid = guest(sim)
+        host.ignores_acpi.add(uid)  # for now
+        vm(sim, restartPolicy="OnCrash", powerState="Stopped")
+        await asyncio.sleep(3)
+        vm(sim, restartPolicy="OnCrash")
+        await asyncio.sleep(3)
+        host.guest_powers_off(uid)
+        await sim.settle()
+        assert power(sim) == "Running"
+        assert len(sim.history.starts) == 2
+
+    simulate(play)
+
+
+def test_a_crash_loop_backs_off_and_writes_little() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim)
+        await sim.settle()
+        host, uid = guest(sim)
+        sim.effects = 0
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 600
+        while loop.time() < until:
+            if uid in host.domains:
+                host.kill(uid)
+            await asyncio.sleep(0.5)
+        starts = len(sim.history.starts) - 1
+        # At once, then after 10, 20, 40, 80, 160 and 300 seconds.
+        assert starts == 6
+        assert sim.effects < 60
+        await sim.settle(quiet=320)
+        assert power(sim) == "Running"
+
+    simulate(play)
+
+
+def test_a_vm_that_is_stopped_and_started_runs_at_a_new_epoch() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim)
+        await sim.settle()
+        for _ in range(3):
+            stopped(sim)
+            await sim.settle()
+            vm(sim)
+            await sim.settle()
+        assert [start[2] for start in sim.history.starts] == [1, 2, 3, 4]
+        assert of_vm(sim)["status"] == "True"
+
+    simulate(play)
