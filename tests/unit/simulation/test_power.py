@@ -3,8 +3,18 @@
 
 import asyncio
 
+from nopal_api.kinds import NETWORK
 from support.simulation import Simulation, simulate
-from support.simulation_stories import cluster, guest, of_vm, power, stopped, vm
+from support.simulation_stories import (
+    cluster,
+    condition,
+    guest,
+    of_vm,
+    power,
+    remove_vm,
+    stopped,
+    vm,
+)
 
 
 def test_a_guest_that_does_not_listen_is_powered_off_after_its_grace_period() -> None:
@@ -96,5 +106,28 @@ def test_a_vm_that_is_stopped_and_started_runs_at_a_new_epoch() -> None:
             await sim.settle()
         assert [start[2] for start in sim.history.starts] == [1, 2, 3, 4]
         assert of_vm(sim)["status"] == "True"
+
+    simulate(play)
+
+
+def test_a_network_that_is_deleted_stays_while_a_guest_may_need_it() -> None:
+    """Also between a crash and the restart, when its bridge has no port."""
+
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        vm(sim)
+        await sim.settle()
+        host, uid = guest(sim)
+        sim.kube.remove(NETWORK, "lan")
+        for _ in range(3):
+            await sim.until(lambda: uid in host.domains)
+            host.kill(uid)
+        await sim.settle()
+        assert power(sim) == "Running"
+        assert condition(sim, NETWORK, "lan", "Deleting")["reason"] == "InUse"
+        remove_vm(sim)
+        await sim.settle()
+        assert sim.kube.see(NETWORK, "lan") is None
+        assert all(link.name != "br-lan" for link in host.links._links.values())
 
     simulate(play)
