@@ -154,3 +154,21 @@ def test_many_orphans_at_once_are_held() -> None:
         assert condition(sim, HOST, here, "OrphansHeld") == {}
 
     simulate(play, hosts=1)
+
+
+def test_a_host_object_that_is_made_anew_marks_the_guests_that_start_from_then_on() -> None:
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        await sim.settle()
+        for name in sim.host:
+            sim.kube.strip_finalizers(HOST, name)
+            sim.kube.remove(HOST, name)
+        await sim.settle()
+        vm(sim)
+        await sim.settle()
+        sim.kube.strip_finalizers(VIRTUAL_MACHINE, "vm1", NAMESPACE)
+        sim.kube.remove(VIRTUAL_MACHINE, "vm1", NAMESPACE)
+        await asyncio.sleep(LONG)
+        assert all(host.domains == {} for host in sim.host.values())
+
+    simulate(play)
