@@ -34,7 +34,7 @@ down: ## remove the demo without a trace
 test: lint unit contract e2e ## everything, on a cluster of its own
 
 unit: $(PURE) ## pure tests: no root, no Ceph, no libvirt
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest -n auto tests/unit
 
 contract: $(STAMP) ## the fakes and the real parts, by the same tests
 	@$(BIN)/python -m pytest tests/contract

@@ -47,6 +47,28 @@ class Kubectl:
             else:
                 return
 
+    def await_kind(self, kind: str, namespace: str) -> None:
+        """Wait until the API server takes objects of a kind of ours; raises CommandError.
+
+        A mutating policy refuses every object of a kind until its own list of kinds has the new
+        one, some seconds after the CRD is Established.
+        """
+        name = {"name": "is-this-kind-known", "namespace": namespace}
+        nothing = {"apiVersion": "nopal.dev/v1alpha1", "kind": kind, "metadata": name}
+        options = ["--dry-run=server", "--validate=false"]
+        deadline = time.monotonic() + _CRD_SECONDS
+        while True:
+            try:
+                self.run("create", *options, "-f", "-", stdin=json.dumps(nothing))
+            except CommandError as error:
+                if _NOT_YET not in error.output:
+                    return  # It knows the kind well enough to refuse an object without a spec.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
+
     def get(self, *args: str) -> Any:
         """``kubectl get ... -o json``, parsed; None where nothing is."""
         text = self.run("get", *args, "--ignore-not-found", "-o", "json")

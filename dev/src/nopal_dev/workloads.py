@@ -81,6 +81,8 @@ class Workloads:
         left_out = (*_WORKLOAD_KINDS, "CustomResourceDefinition")
         if rest := [each for each in objects if each["kind"] not in left_out]:
             kubectl.apply(rest)
+        for crd in crds:
+            kubectl.await_kind(crd["spec"]["names"]["kind"], NAMESPACE)
 
     def put_keys(self, ceph: Ceph) -> None:
         """Make the hosts' Ceph users and the Secret ``ceph`` with their keys."""

@@ -92,7 +92,7 @@ def test_a_deletion_is_told_for_the_executors_epoch(done: DiskWork) -> None:
     assert told(disk(deleting=True), done)["deletedEpoch"] == 4
 
 
-@pytest.mark.parametrize("done", list(set(DiskWork) - {DiskWork.NOTHING}))
+@pytest.mark.parametrize("done", [work for work in DiskWork if work != DiskWork.NOTHING])
 def test_a_problem_ends_nothing_and_keeps_the_size(done: DiskWork) -> None:
     problem = TransientError("StorageUnreachable", "Ceph does not answer")
     status = told(disk(deleting=True, status={"claim": claim()}), done, problem=problem)

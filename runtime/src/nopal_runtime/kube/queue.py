@@ -74,22 +74,23 @@ class WorkQueue(Generic[K]):
 
         The handler returns None when the key needs no further look, or the seconds until one.
         """
+        free = asyncio.Semaphore(workers)
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work(handler))
-        raise AssertionError("workers never end")
+            while True:
+                # One waits for keys, not every worker: a mark wakes one task, however many rest.
+                await free.acquire()
+                group.create_task(self._work(await self._take(), handler, free))
 
-    async def _work(self, handler: Handler[K]) -> NoReturn:
-        while True:
-            key = await self._take()
-            try:
-                again = await self._handle(key, handler)
-            finally:
-                self._running.discard(key)
-                self._changed.set()
-            if again is not None:
-                # A rest of a nanosecond, as differences of times leave it, is no pause at all.
-                self.mark(key, max(again, _SHORTEST) if again else 0.0)
+    async def _work(self, key: K, handler: Handler[K], free: asyncio.Semaphore) -> None:
+        try:
+            again = await self._handle(key, handler)
+        finally:
+            self._running.discard(key)
+            self._changed.set()
+            free.release()
+        if again is not None:
+            # A rest of a nanosecond, as differences of times leave it, is no pause at all.
+            self.mark(key, max(again, _SHORTEST) if again else 0.0)
 
     async def _handle(self, key: K, handler: Handler[K]) -> float | None:
         try:
@@ -132,7 +133,6 @@ class WorkQueue(Generic[K]):
                     del self._due[key]
                     self._running.add(key)
                     self._restore(skipped)
-                    self._changed.set()
                     return key
                 else:
                     waiting = due - now
