@@ -71,10 +71,10 @@ clean: ## remove the virtual environment
 	@$(BIN)/python -m pip install -q --upgrade pip
 
 $(PURE): pyproject.toml | .venv/bin/pip
-	@$(BIN)/python -m pip install -q -e '.[node-pure,dev]'
+	@$(BIN)/python -m pip install -q -e '.[operator,node-pure,dev]'
 	@touch $@
 
 $(STAMP): pyproject.toml | .venv/bin/pip
 	@PYTHONPATH=dev/src $(PYTHON) -m nopal_dev.packages
-	@$(BIN)/python -m pip install -q -e '.[node,dev]'
+	@$(BIN)/python -m pip install -q -e '.[operator,node,dev]'
 	@touch $@ $(PURE)

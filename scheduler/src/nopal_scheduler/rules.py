@@ -106,7 +106,7 @@ class RuleBook:
             vm: The virtual machine.
             eligible: Hosts that it could use but for its rules: SPREAD counts their domains only.
         """
-        allowed = np.ones(self._count, dtype=np.bool_)
+        allowed: Mask = np.ones(self._count, dtype=np.bool_)
         for rule in vm.rules:
             if rule.required:
                 allowed &= self.satisfied(rule, vm, eligible)
@@ -130,7 +130,8 @@ class RuleBook:
         if not usable.any():
             return usable
         own = int(rule.matches(vm.labels))
-        return inside & (there + own - there[usable].min() <= rule.max_skew)
+        even: Mask = inside & (there + own - there[usable].min() <= rule.max_skew)
+        return even
 
     def repelling(self, vm: Vm) -> Iterator[str]:
         """Yield the topologies in which others' required anti-affinity is against this VM."""
