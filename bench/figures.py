@@ -36,7 +36,8 @@ class Figures:
         site, space = self._site, self._space
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         site.apply(namespace)
-        site.apply(site.image("counter"))
+        # The burst is to start at once, not to wait for room.
+        site.apply(site.image("counter"), site.zone(cpuOvercommitPercent=3200))
         wait(lambda: site.ready("image", "counter"), "the image is fetched")
         space.apply(space.disk("warm"), space.vm("warm", "warm"))
         vm = space.running("warm")

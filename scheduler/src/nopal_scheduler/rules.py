@@ -75,6 +75,7 @@ class RuleBook:
             if _is_in(selector, vm.labels):
                 matching[host] += count
         for rule in vm.rules:
+            self._matched(rule.selector)
             if rule.required and rule.kind is RuleKind.ANTI_AFFINITY:
                 key = (rule.selector, rule.topology)
                 if key not in self._holding:
