@@ -102,3 +102,19 @@ def test_libvirt_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         libvirt_api.load()
     assert missing.value.reason == "LibvirtMissing"
     libvirt_api.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("code", "domain", "lost"),
+    [
+        ("VIR_ERR_SYSTEM_ERROR", "VIR_FROM_QEMU", True),
+        ("VIR_ERR_OPERATION_FAILED", "VIR_FROM_QEMU", True),
+        ("VIR_ERR_SYSTEM_ERROR", "VIR_FROM_RPC", False),
+        ("VIR_ERR_DOM_EXIST", "VIR_FROM_QEMU", False),
+    ],
+)
+def test_a_qemu_that_ends_while_it_is_spoken_to(
+    libvirt: FakeLibvirt, code: str, domain: str, lost: bool
+) -> None:
+    error = FakeError(getattr(libvirt, code), getattr(libvirt, domain))
+    assert libvirt_api.is_about_lost_monitor(cast("libvirtError", error)) is lost

@@ -71,6 +71,14 @@ def is_about_state(error: libvirt.libvirtError) -> bool:
     return bool(error.get_error_code() == load().VIR_ERR_OPERATION_INVALID)
 
 
+def is_about_lost_monitor(error: libvirt.libvirtError) -> bool:
+    """Whether QEMU ended while libvirt spoke with it: libvirt has no code of its own for that."""
+    api = load()
+    codes = (api.VIR_ERR_SYSTEM_ERROR, api.VIR_ERR_INTERNAL_ERROR, api.VIR_ERR_OPERATION_FAILED)
+    from_qemu = error.get_error_domain() == api.VIR_FROM_QEMU and error.get_error_code() in codes
+    return from_qemu and "monitor" in str(error)
+
+
 def translate(error: libvirt.libvirtError, doing: str, *, reason: str) -> NopalError:
     """Return libvirt's error as ours.
 

@@ -193,6 +193,8 @@ class LibvirtHypervisor(Hypervisor):
             try:
                 yield domain
             except self._api.libvirtError as error:
+                if libvirt_api.is_about_lost_monitor(error):
+                    return  # libvirt itself may list the domain for a moment more
                 gone = libvirt_api.is_absent(error) or libvirt_api.is_about_state(error)
                 if not gone or self._domains.is_up(connection, vm_uid):
                     raise
