@@ -45,8 +45,11 @@ class State:
         """For each host the names of its virtual machines, in the order in which they came."""
         self._where: dict[str, int] = {}
         self._eligible: dict[object, Mask] = {}
-        self.lost_with: tuple[Mask, ...] = self._failure_domains(self.redundancy.topology)
-        """The failure domains, each as the mask of hosts that are lost together, by name."""
+        domains = self._failure_domains(self.redundancy.topology)
+        self.domain_names: tuple[str, ...] = tuple(domains)
+        """The failure domains in order: see `model.failure_domain`."""
+        self.lost_with: tuple[Mask, ...] = tuple(domains.values())
+        """For each of them the mask of the hosts that are lost together."""
         for vm in sorted(cluster.vms, key=lambda vm: vm.name):
             if vm.host is not None:
                 if vm.host not in self.index:
@@ -131,8 +134,8 @@ class State:
         columns = [(r.cpu, r.memory, *(r.more.get(n, 0) for n in names)) for r in rooms]
         return np.array(columns, dtype=np.int64).reshape(-1, len(self.resources)).T.copy()
 
-    def _failure_domains(self, topology: str) -> tuple[Mask, ...]:
-        if topology == HOST:
-            return tuple(np.eye(len(self.hosts), dtype=np.bool_))
+    def _failure_domains(self, topology: str) -> dict[str, Mask]:
         names = [failure_domain(host, topology) for host in self.hosts]
-        return tuple(np.array([n == each for n in names]) for each in sorted(set(names)))
+        if topology == HOST:
+            return dict(zip(names, np.eye(len(self.hosts), dtype=np.bool_), strict=True))
+        return {each: np.array([n == each for n in names]) for each in sorted(set(names))}
