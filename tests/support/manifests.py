@@ -25,6 +25,8 @@ _SPECS: dict[str, Body] = {
         "defaultPool": "main",
         "cpuOvercommitPercent": 200,
         "hostReserved": {"cpu": 1, "memory": "2Gi"},
+        "redundancy": {"failures": 1, "topologyKey": "example.com/rack"},
+        "standardSizes": [{"name": "small", "cores": 2, "memory": "4Gi"}],
         "storageCIDRs": ["10.0.0.0/24", "fd00::/64"],
         "allowedNamespaces": {"from": "Listed", "names": ["team-a"]},
     },
@@ -64,6 +66,21 @@ _SPECS: dict[str, Body] = {
             {"name": "wan", "network": {"name": "n1"}},
         ],
         "cloudInit": {"userData": "#cloud-config\n", "networkData": "version: 2\n"},
+        "placement": {
+            "nodeSelector": {"matchLabels": {"example.com/disk": "nvme"}},
+            "affinity": [{"matchLabels": {"app": "web"}, "weight": 100}],
+            "antiAffinity": [{"matchLabels": {"app": "db"}, "topologyKey": "example.com/rack"}],
+            "spread": [
+                {
+                    "matchLabels": {"app": "db"},
+                    "topologyKey": "example.com/rack",
+                    "maxSkew": 1,
+                    "weight": 1,
+                }
+            ],
+            "eviction": "Forbidden",
+        },
+        "availability": {"hostLoss": "Leave", "priority": -10},
         "shutdown": {"gracePeriodSeconds": 0},
     },
 }

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from .base import ApiModel, DnsLabel, ObjectName, Uid, crd
+from .base import ApiModel, Bytes, DnsLabel, ObjectName, Uid, crd
 from .conditions import Conditions
+from .redundancy import Failures
 from .shared import Resources
 
 Word = Annotated[str, StringConstraints(max_length=128)]
@@ -15,8 +16,9 @@ Word = Annotated[str, StringConstraints(max_length=128)]
 class HostSpec(ApiModel):
     """What a person decides about a host."""
 
-    scheduling: Literal["Enabled", "Disabled"] = "Enabled"
-    """Disabled: no further virtual machine is assigned to the host; those there stay."""
+    scheduling: Literal["Enabled", "Disabled", "Draining"] = "Enabled"
+    """Disabled: no further virtual machine is assigned to the host; those there stay. Draining: the
+    same, and those there are to leave; nothing moves them by itself yet, stop and start them."""
 
 
 class HostVersions(ApiModel):
@@ -47,6 +49,33 @@ class HostNetwork(ApiModel):
     """Why not, and what to do about it."""
 
 
+class HostPool(ApiModel):
+    """One pool of the zone as this host sees it in Ceph.
+
+    Figures that change by themselves are rounded, so that a quiet cluster writes nothing.
+    """
+
+    name: DnsLabel
+    """Name of the pool inside the zone."""
+    size: Annotated[int, Field(ge=1, le=64)]
+    """Copies of each object (the pool's size)."""
+    min_size: Annotated[int, Field(ge=1, le=64)]
+    """Copies without which Ceph refuses to write (the pool's min_size)."""
+    failure_domain: Annotated[str, StringConstraints(max_length=64)]
+    """What the pool's CRUSH rule keeps copies apart by: osd, host, rack."""
+    domains: Annotated[int, Field(ge=0, le=100_000)]
+    """How many of these have OSDs."""
+    copies_together: Annotated[int, Field(ge=1, le=64)]
+    """Copies of one object that may be on one host: 1 unless failureDomain is osd."""
+    raw_total: Bytes
+    """Size of all OSDs of the cluster."""
+    raw_used_percent: Annotated[int, Field(ge=0, le=100)]
+    """How full they are, rounded up to a multiple of 5."""
+    raw_space: Failures
+    """Losses of the largest domains (hosts, where failureDomain is osd) after which the rest has
+    space for the copies that are made anew: see Zone."""
+
+
 class HostStatus(ApiModel):
     """What the daemon sees of its host."""
 
@@ -73,6 +102,10 @@ class HostStatus(ApiModel):
         tuple[HostNetwork, ...], Field(max_length=256, json_schema_extra=crd(list_map=("name",)))
     ] = ()
     """The networks of the zone as this host realizes them."""
+    pools: Annotated[
+        tuple[HostPool, ...], Field(max_length=16, json_schema_extra=crd(list_map=("name",)))
+    ] = ()
+    """The pools of the zone, as far as Ceph has told this host about them."""
     conditions: Conditions = ()
     """Ready, and one condition for each preflight check with its remedy."""
 

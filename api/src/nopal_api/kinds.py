@@ -87,6 +87,12 @@ ZONE = Kind(
         Column("CPU", ".status.capacity.cpu", "Virtual CPUs of all hosts", type="integer"),
         Column("Memory-Used", ".status.allocated.memory", "Assigned memory"),
         Column("Memory", ".status.capacity.memory", "Memory of all hosts"),
+        Column(
+            "Survives",
+            ".status.redundancy.failures",
+            "Losses at once that it survives, where spec.redundancy asks for it",
+            type="integer",
+        ),
         _AGE,
         *_WHY,
     ),

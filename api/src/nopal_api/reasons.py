@@ -112,6 +112,21 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _no("ZoneConflict", "A node that the selector matches belongs to another zone."),
             ),
         ),
+        ConditionType(
+            "Redundant",
+            "Whether the zone survives as many failures as spec.redundancy asks for. Only there"
+            " where it asks for one at least; status.redundancy has each part.",
+            (
+                _yes("Survives", "It does: proven for virtual machines, copies and space."),
+                _no("ComputeNotProven", "No proof was found that all virtual machines restart."),
+                _no("ComputeImpossible", "Not all virtual machines could restart."),
+                _no("HostsDown", "Hosts are lost already, with virtual machines that restart."),
+                _no("TooFewCopies", "A pool keeps too few copies, or too many close together."),
+                _no("TooLittleSpace", "Ceph has too little space to make lost copies anew."),
+                _unknown("HostsUnclear", "Not every host has been heard of yet."),
+                _unknown("PoolsUnknown", "No ready host reports on a pool."),
+            ),
+        ),
     ),
     "Host": (
         ConditionType(
@@ -268,6 +283,11 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
             (
                 _yes("Assigned", "It has a host, and its disks are claimed."),
                 _no("Unschedulable", "It fits on no host; the message says why, host by host."),
+                _no(
+                    "RedundancyNotKept",
+                    "It fits on a host, but with it the zone would not survive what"
+                    " spec.redundancy asks for.",
+                ),
                 _no("Stopped", "powerState is Stopped: it takes no room."),
                 _no("GuestShutdown", "The guest shut itself down and restartPolicy leaves it so."),
                 _no("Crashed", "The guest crashed and restartPolicy leaves it so."),

@@ -20,6 +20,7 @@ from .base import (
     within,
 )
 from .conditions import Conditions
+from .placement import Availability, Placement
 from .shared import Location, NameRef, Parent
 
 PowerState = Literal["Running", "Stopped"]
@@ -174,6 +175,10 @@ class VirtualMachineSpec(ApiModel):
     """What the guest's cloud-init is given, as a small read-only disk (NoCloud). Left out, there is
     no such disk. A change takes effect at the next start, and cloud-init does most of its work only
     at the guest's first."""
+    placement: Placement = Placement()
+    """Where it wants to be. Counts when it gets a host; what has one is not moved."""
+    availability: Availability = Availability()
+    """What becomes of it when its host is lost."""
     shutdown: Shutdown = Shutdown()
     """How it is stopped, when powerState becomes Stopped or it is deleted."""
 

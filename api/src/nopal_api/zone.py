@@ -16,36 +16,11 @@ from .base import (
     within,
 )
 from .conditions import Conditions
+from .redundancy import Fit, Redundancy, RedundancyStatus, StandardSize
+from .selectors import NodeSelector
 from .shared import AllowedNamespaces, Resources
 
-LabelKey = Annotated[str, StringConstraints(max_length=317)]
-LabelValue = Annotated[
-    str,
-    StringConstraints(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", max_length=63),
-]
 _STAYS = "cannot change, disks live there: add a pool instead"
-
-
-class NodeSelector(ApiModel):
-    """Selects Kubernetes nodes by their labels."""
-
-    match_labels: Annotated[
-        dict[LabelKey, LabelValue],
-        Field(
-            min_length=1,
-            max_length=16,
-            json_schema_extra=crd(
-                rules=(
-                    Rule(
-                        "self.all(key, key.matches('^([a-z0-9.-]+/)?"
-                        "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",
-                        "keys must be label keys, for example example.com/rack",
-                    ),
-                )
-            ),
-        ),
-    ]
-    """Labels that a node must have, all of them."""
 
 
 class SecretRef(ApiModel):
@@ -163,6 +138,13 @@ class ZoneSpec(ApiModel):
     overcommitted."""
     host_reserved: HostReserved = HostReserved()
     """What every host keeps for itself: the operating system, Ceph's daemons and pods."""
+    redundancy: Redundancy | None = None
+    """How many hosts, or racks, may fail. Left out: none, and room is given away to the last."""
+    standard_sizes: Annotated[
+        tuple[StandardSize, ...],
+        Field(max_length=8, json_schema_extra=crd(list_map=("name",))),
+    ] = ()
+    """Sizes of virtual machines for which status.fits says how many more there is room for."""
     storage_cidrs: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=4, max_length=43)], ...],
         Field(
@@ -211,8 +193,15 @@ class ZoneStatus(ApiModel):
     """What virtual machines may use on the ready hosts, overcommit included."""
     allocated: Resources | None = None
     """What the assigned virtual machines take, overhead included."""
+    redundancy: RedundancyStatus | None = None
+    """What the zone survives, where spec.redundancy asks for it."""
+    fits: Annotated[
+        tuple[Fit, ...], Field(max_length=8, json_schema_extra=crd(list_map=("name",)))
+    ] = ()
+    """How many more virtual machines of each standard size fit, one size at a time."""
     conditions: Conditions = ()
-    """Ready: the zone has a ready host and its hosts are its own."""
+    """Ready: the zone has a ready host and its hosts are its own. Redundant: it survives what
+    spec.redundancy asks for."""
 
 
 class Zone(ApiModel):
