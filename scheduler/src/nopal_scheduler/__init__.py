@@ -4,9 +4,10 @@
 `place` is the one door: a request and the hosts in, a host or the reasons out.
 """
 
-from .model import Host, Room, VmRequest, host_capacity, vm_cost, vm_memory_cost
-from .place import NoPlacement, Placement, Refusal, place
+from .model import Host, Room, host_capacity, vm_cost, vm_memory_cost
+from .place import NoPlacement, Placement, Refusal
 from .reservations import Reservation, Reservations
+from .simple import VmRequest, place
 
 __all__ = [
     "Host",

@@ -195,19 +195,3 @@ def host_capacity(total: Room, *, reserved: Room, cpu_overcommit_percent: int) -
         memory=max(0, rest.memory),
         more={name: max(0, count) for name, count in rest.more.items()},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class VmRequest:
-    """A virtual machine that needs a host."""
-
-    cores: int
-    memory: int
-    """Guest memory in bytes."""
-    networks: tuple[str, ...] = ()
-    """Networks that its host must realize."""
-
-    @property
-    def cost(self) -> Room:
-        """Return the room that it takes on a host."""
-        return vm_cost(self.cores, self.memory)

@@ -1,114 +1,109 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Place one virtual machine: filter the hosts, take the least loaded, or say why none fits."""
+"""Place one virtual machine: of the hosts that fit the best, or why none does.
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+Best is what satisfies most of its preferences, then the least loaded host, then the first by name.
+"""
 
-from .model import Host, Room, VmRequest
-from .words import at_least, at_most
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .answer import NoPlacement, Placement, Refusal
+from .explain import refusals
+from .model import Vm
+from .rules import Counts
+from .state import State
+
+__all__ = ["NoPlacement", "Placement", "Refusal", "no_placement", "place", "ranking"]
+
+_Hosts = npt.NDArray[np.intp]
+_Shares = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One reason why one host does not fit.
+def place(state: State, vm: Vm) -> Placement | NoPlacement:
+    """Return the best host that fits, or why none does; the state stays as it is.
 
-    Reasons of one kind are counted together; what differs between hosts is the figure.
+    Args:
+        state: Where everything else is.
+        vm: One that the state does not have; a `host` in it is not looked at.
+
+    Raises:
+        ValueError: the state has a virtual machine of that name.
     """
-
-    host: str
-    reason: str
-    """For example "insufficient memory" or "not ready"."""
-    needs: int | None = None
-    """What the virtual machine needs of it, for a reason about an amount."""
-    free: int | None = None
-    """What the host has left of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The host that takes the virtual machine."""
-
-    host: str
+    hosts = _preferred(state, vm, _fitting(state, vm))
+    if not hosts.size:
+        return no_placement(state, vm)
+    shares = _shares(state, vm, hosts)
+    fuller = shares.max(axis=0)
+    ties = np.flatnonzero(fuller == fuller.min())
+    best = ties[0] if ties.size == 1 else ties[shares[:, ties].sum(axis=0).argmin()]
+    return Placement(state.hosts[hosts[best]].name)
 
 
-@dataclass(frozen=True, slots=True)
-class NoPlacement:
-    """No host fits, and why, host by host."""
+def ranking(state: State, vm: Vm) -> Sequence[int]:
+    """Return every host that fits, best first; the first is that of `place`.
 
-    hosts: int
-    refusals: tuple[Refusal, ...]
-
-    @property
-    def message(self) -> str:
-        """Return the sentence for people, as kube-scheduler words it.
-
-        For example "0/2 hosts fit: 1 insufficient memory (needs 8Gi, 3Gi free), 1 not ready". A
-        host that lacks two things is counted under both; the free amount is the best of the group.
-        """
-        if not self.refusals:
-            return "0/0 hosts fit: there is no host"
-        groups: dict[str, list[Refusal]] = defaultdict(list)
-        for refusal in self.refusals:
-            groups[refusal.reason].append(refusal)
-        ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-        parts = [f"{len(group)} {_words(reason, group)}" for reason, group in ordered]
-        return f"0/{self.hosts} hosts fit: {', '.join(parts)}"
-
-
-def place(request: VmRequest, hosts: Iterable[Host]) -> Placement | NoPlacement:
-    """Return the least loaded host that fits, or why none does.
-
-    The load is the fuller of CPU and memory once the virtual machine is there; the name decides
-    between equals, so that the same input always gives the same answer.
+    Raises:
+        ValueError: the state has a virtual machine of that name.
     """
-    refusals: list[Refusal] = []
-    best: tuple[float, float, str] | None = None
-    count, cost = 0, request.cost
-    for host in hosts:
-        count += 1
-        against = _refuse(request.networks, cost, host)
-        if against:
-            refusals.extend(against)
-            continue
-        score = (*_load(cost, host), host.name)
-        if best is None or score < best:
-            best = score
-    if best is not None:
-        return Placement(best[2])
-    return NoPlacement(count, tuple(sorted(refusals, key=lambda r: (r.host, r.reason))))
+    hosts = _fitting(state, vm)
+    shares = _shares(state, vm, hosts)
+    keys = [shares.sum(axis=0), shares.max(axis=0)] if hosts.size else []
+    if hosts.size and _prefers(vm):
+        keys.append(-_preference(state, vm)[hosts])
+    # lexsort is stable and takes its last key first: equals stay in the order of their names.
+    order: list[int] = hosts[np.lexsort(keys)].tolist() if keys else []
+    return order
 
 
-def _refuse(networks: tuple[str, ...], cost: Room, host: Host) -> tuple[Refusal, ...]:
-    """Return every reason why the host does not fit; empty if it does."""
-    if host.blocked:
-        return (Refusal(host.name, host.blocked),)
-    found = [
-        Refusal(host.name, f"network {name} not realized")
-        for name in networks
-        if name not in host.networks
-    ]
-    free = host.free
-    if cost.cpu > free.cpu:
-        found.append(Refusal(host.name, "insufficient cpu", cost.cpu, max(0, free.cpu)))
-    if cost.memory > free.memory:
-        found.append(Refusal(host.name, "insufficient memory", cost.memory, max(0, free.memory)))
-    return tuple(found)
+def no_placement(state: State, vm: Vm, more: Iterable[Refusal] = ()) -> NoPlacement:
+    """Return why no host takes a virtual machine.
+
+    Args:
+        state: Where everything else is.
+        vm: One that the state does not have.
+        more: Refusals of hosts that do fit, by whoever asks for more than that: see
+            `explain.not_admitted`.
+    """
+    every = (*refusals(state, vm), *more)
+    return NoPlacement(len(state.hosts), tuple(sorted(every, key=lambda r: (r.host, r.reason))))
 
 
-def _load(cost: Room, host: Host) -> tuple[float, float]:
-    after = host.allocated + cost
-    cpu = after.cpu / host.capacity.cpu
-    memory = after.memory / host.capacity.memory
-    return max(cpu, memory), cpu + memory
+def _fitting(state: State, vm: Vm) -> _Hosts:
+    if vm.name in state.vms:
+        # Its own room and its own labels would count against it.
+        raise ValueError(f'there is a vm "{vm.name}" already')
+    return state.fits(vm).nonzero()[0]
 
 
-def _words(reason: str, group: list[Refusal]) -> str:
-    needs = group[0].needs
-    if needs is None:
-        return reason
-    free = max(refusal.free or 0 for refusal in group)
-    most = "at most " if len(group) > 1 else ""
-    if reason == "insufficient memory":
-        return f"{reason} (needs {at_least(needs)}, {most}{at_most(free)} free)"
-    return f"{reason} (needs {needs}, {most}{free} free)"
+def _preferred(state: State, vm: Vm, hosts: _Hosts) -> _Hosts:
+    """Return those of the hosts that satisfy the most of its preferences."""
+    if hosts.size < 2 or not _prefers(vm):
+        return hosts
+    score = _preference(state, vm)[hosts]
+    return hosts[score == score.max()]
+
+
+def _prefers(vm: Vm) -> bool:
+    return any(not rule.required for rule in vm.rules)
+
+
+def _preference(state: State, vm: Vm) -> Counts:
+    return state.rules.preference(vm, state.eligible(vm))
+
+
+def _shares(state: State, vm: Vm, hosts: _Hosts) -> _Shares:
+    """Return how full the hosts would be: a row for each resource that it takes, cpu and memory.
+
+    Further resources count only for who needs them: GPUs that are all in use are no reason to keep
+    a virtual machine without one away.
+    """
+    rows = [0, 1, *(r for r, n in enumerate(state.resources[2:], 2) if vm.needs.more.get(n))]
+    if len(rows) == len(state.resources):
+        used, scale = state.capacity - state.free, state.scale
+    else:
+        used, scale = state.capacity[rows] - state.free[rows], state.scale[rows]
+    needs = state.needs(vm)[rows] if hosts.size else np.zeros(len(rows), dtype=np.int64)
+    shares: _Shares = (used[:, hosts] + needs[:, None]) / scale[:, hosts]
+    return shares

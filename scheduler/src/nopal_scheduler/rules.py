@@ -142,6 +142,12 @@ class RuleBook:
                 seen.add(topology)
                 yield topology
 
+    def against(self, vm: Vm) -> Iterator[tuple[Selector, str, Mask]]:
+        """Yield others' required anti-affinity against this VM: selector, topology, and where."""
+        for (selector, topology), there in self._holding.items():
+            if _is_in(selector, vm.labels) and there.any():
+                yield selector, topology, self._topologies.per_domain(topology, there) > 0
+
     def repelled(self, vm: Vm, topology: str) -> Mask:
         """Return the hosts whose domain has a virtual machine that must be apart from this one."""
         against = self._none()

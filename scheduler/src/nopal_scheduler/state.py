@@ -35,6 +35,8 @@ class State:
         more.update(n for vm in cluster.vms for n in vm.needs.more)
         self.resources: tuple[str, ...] = ("cpu", "memory", *sorted(more))
         self.capacity: Amounts = self._columns(host.capacity for host in self.hosts)
+        self.scale: npt.NDArray[np.float64] = np.maximum(self.capacity, 1).astype(np.float64)
+        """What shares are taken of: the capacity, and 1 where there is none."""
         self.free: Amounts = self._columns(host.free for host in self.hosts)
         self.takes: Mask = np.array([not host.refusal for host in self.hosts], dtype=np.bool_)
         self.topologies = Topologies(self.hosts)
@@ -88,9 +90,9 @@ class State:
         room = vm.needs
         if not room.more and len(self.resources) == 2:
             return np.array((room.cpu, room.memory), dtype=np.int64)
-        unknown = set(room.more) - set(self.resources)
+        unknown = self._unknown(room)
         if unknown:
-            raise ValueError(f"no host has {sorted(unknown)[0]}")
+            raise ValueError(f"no host has {unknown[0]}")
         return self._columns((room,))[:, 0]
 
     def eligible(self, vm: Vm) -> Mask:
@@ -99,7 +101,7 @@ class State:
             tuple(sorted(vm.node_selector.items())),
             vm.networks,
             vm.cpu_features,
-            tuple(name for name in vm.needs.more if name not in self.resources),
+            self._unknown(vm.needs),
         )
         known = self._eligible.get(key)
         if known is None:
@@ -116,7 +118,7 @@ class State:
             *(f"no label {key}={value}" for key, value in labels if host.labels.get(key) != value),
             *(f"network {n} not realized" for n in vm.networks if n not in host.networks),
             *(f"cpu feature {f} missing" for f in sorted(vm.cpu_features - host.cpu_features)),
-            *(f"no {name}" for name in vm.needs.more if name not in self.resources),
+            *(f"no {name}" for name in self._unknown(vm.needs)),
         )
 
     def fits(self, vm: Vm) -> Mask:
@@ -128,6 +130,12 @@ class State:
         if self.rules.concerns(vm):
             fits &= self.rules.allowed(vm, eligible)
         return fits
+
+    def _unknown(self, room: Room) -> tuple[str, ...]:
+        """Return the resources that are needed and that no row is for."""
+        if not room.more:
+            return ()
+        return tuple(sorted(n for n in room.more if room.more[n] and n not in self.resources))
 
     def _columns(self, rooms: Iterable[Room]) -> Amounts:
         names = self.resources[2:]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amounts of memory for people, rounded so that what does not fit never looks as if it did."""
+"""Amounts for people, rounded so that what does not fit never looks as if it did."""
 
 _UNITS = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 
@@ -12,6 +12,11 @@ def at_least(count: int) -> str:
 def at_most(count: int) -> str:
     """Return bytes as a quantity with at most one decimal, rounded down: what is free."""
     return _format(count, up=False)
+
+
+def quantity(resource: str, count: int, *, up: bool) -> str:
+    """Return an amount of a resource, memory in bytes as a quantity, rounded up or down."""
+    return _format(count, up=up) if resource == "memory" else str(count)
 
 
 def _format(count: int, *, up: bool) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a virtual machine goes, and the words for why it goes nowhere."""
+"""The operator's door: room and networks, and the words for why a host is none."""
 
 import itertools
 from dataclasses import replace
