@@ -68,8 +68,12 @@ _SPECS: dict[str, Body] = {
         "cloudInit": {"userData": "#cloud-config\n", "networkData": "version: 2\n"},
         "placement": {
             "nodeSelector": {"matchLabels": {"example.com/disk": "nvme"}},
-            "affinity": [{"matchLabels": {"app": "web"}, "weight": 100}],
-            "antiAffinity": [{"matchLabels": {"app": "db"}, "topologyKey": "example.com/rack"}],
+            "affinity": [
+                {"matchLabels": {"app": "web"}, "topologyKey": "example.com/rack", "weight": 100}
+            ],
+            "antiAffinity": [
+                {"matchLabels": {"app": "db"}, "topologyKey": "example.com/rack", "weight": 50}
+            ],
             "spread": [
                 {
                     "matchLabels": {"app": "db"},

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import ApiModel, crd
+from .base import ApiModel
 from .selectors import MatchLabels, NodeSelector, TopologyKey
 
 Weight = Annotated[int, Field(ge=1, le=100)]
