@@ -5,6 +5,7 @@ Best is what satisfies most of its preferences, then the least loaded host, then
 """
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,12 @@ import numpy.typing as npt
 from .answer import NoPlacement, Placement, Refusal
 from .explain import refusals
 from .model import Vm
-from .rules import Counts
+from .rules import Counts, Mask
 from .state import State
 
 __all__ = ["NoPlacement", "Placement", "Refusal", "no_placement", "place", "ranking"]
 
-_Hosts = npt.NDArray[np.intp]
-_Shares = npt.NDArray[np.float64]
+_Share = npt.NDArray[np.float64]
 
 
 def place(state: State, vm: Vm) -> Placement | NoPlacement:
@@ -31,14 +31,18 @@ def place(state: State, vm: Vm) -> Placement | NoPlacement:
     Raises:
         ValueError: the state has a virtual machine of that name.
     """
-    hosts = _preferred(state, vm, _fitting(state, vm))
-    if not hosts.size:
+    fits = _fitting(state, vm)
+    if not fits.any():
         return no_placement(state, vm)
-    shares = _shares(state, vm, hosts)
-    fuller = shares.max(axis=0)
-    ties = np.flatnonzero(fuller == fuller.min())
-    best = ties[0] if ties.size == 1 else ties[shares[:, ties].sum(axis=0).argmin()]
-    return Placement(state.hosts[hosts[best]].name)
+    if _prefers(vm):
+        score = _preference(state, vm)
+        fits &= score == score[fits].max()
+    shares = _shares(state, vm)
+    fuller = np.where(fits, reduce(np.maximum, shares), np.inf)
+    best = (fuller == fuller.min()).nonzero()[0]
+    if best.size > 1:
+        best = best[[_sum([share[best] for share in shares]).argmin()]]
+    return Placement(state.hosts[best[0]].name)
 
 
 def ranking(state: State, vm: Vm) -> Sequence[int]:
@@ -47,13 +51,15 @@ def ranking(state: State, vm: Vm) -> Sequence[int]:
     Raises:
         ValueError: the state has a virtual machine of that name.
     """
-    hosts = _fitting(state, vm)
-    shares = _shares(state, vm, hosts)
-    keys = [shares.sum(axis=0), shares.max(axis=0)] if hosts.size else []
-    if hosts.size and _prefers(vm):
-        keys.append(-_preference(state, vm)[hosts])
+    hosts = _fitting(state, vm).nonzero()[0]
+    if not hosts.size:
+        return []
+    shares = [share[hosts] for share in _shares(state, vm)]
+    keys = [_sum(shares), reduce(np.maximum, shares)]
+    if _prefers(vm):
+        keys.append(-_preference(state, vm)[hosts].astype(np.float64))
     # lexsort is stable and takes its last key first: equals stay in the order of their names.
-    order: list[int] = hosts[np.lexsort(keys)].tolist() if keys else []
+    order: list[int] = hosts[np.lexsort(keys)].tolist()
     return order
 
 
@@ -70,19 +76,11 @@ def no_placement(state: State, vm: Vm, more: Iterable[Refusal] = ()) -> NoPlacem
     return NoPlacement(len(state.hosts), tuple(sorted(every, key=lambda r: (r.host, r.reason))))
 
 
-def _fitting(state: State, vm: Vm) -> _Hosts:
+def _fitting(state: State, vm: Vm) -> Mask:
     if vm.name in state.vms:
         # Its own room and its own labels would count against it.
         raise ValueError(f'there is a vm "{vm.name}" already')
-    return state.fits(vm).nonzero()[0]
-
-
-def _preferred(state: State, vm: Vm, hosts: _Hosts) -> _Hosts:
-    """Return those of the hosts that satisfy the most of its preferences."""
-    if hosts.size < 2 or not _prefers(vm):
-        return hosts
-    score = _preference(state, vm)[hosts]
-    return hosts[score == score.max()]
+    return state.fits(vm)
 
 
 def _prefers(vm: Vm) -> bool:
@@ -93,17 +91,16 @@ def _preference(state: State, vm: Vm) -> Counts:
     return state.rules.preference(vm, state.eligible(vm))
 
 
-def _shares(state: State, vm: Vm, hosts: _Hosts) -> _Shares:
-    """Return how full the hosts would be: a row for each resource that it takes, cpu and memory.
+def _shares(state: State, vm: Vm) -> list[_Share]:
+    """Return how full every host would be of each resource that it takes, cpu and memory first.
 
     Further resources count only for who needs them: GPUs that are all in use are no reason to keep
     a virtual machine without one away.
     """
     rows = [0, 1, *(r for r, n in enumerate(state.resources[2:], 2) if vm.needs.more.get(n))]
-    if len(rows) == len(state.resources):
-        used, scale = state.capacity - state.free, state.scale
-    else:
-        used, scale = state.capacity[rows] - state.free[rows], state.scale[rows]
-    needs = state.needs(vm)[rows] if hosts.size else np.zeros(len(rows), dtype=np.int64)
-    shares: _Shares = (used[:, hosts] + needs[:, None]) / scale[:, hosts]
-    return shares
+    needs = state.needs(vm)
+    return [(state.capacity[r] - state.free[r] + needs[r]) / state.scale[r] for r in rows]
+
+
+def _sum(shares: list[_Share]) -> _Share:
+    return reduce(np.add, shares)

@@ -126,7 +126,9 @@ class State:
         eligible = self.eligible(vm)
         if not eligible.any():
             return eligible
-        fits: Mask = eligible & (self.free >= self.needs(vm)[:, None]).all(axis=0)
+        fits = eligible.copy()
+        for free, needs in zip(self.free, self.needs(vm), strict=True):
+            fits &= free >= needs
         if self.rules.concerns(vm):
             fits &= self.rules.allowed(vm, eligible)
         return fits
