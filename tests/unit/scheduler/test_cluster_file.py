@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cluster file means, which line of it is wrong, and that what is written is read back."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nopal_scheduler.cluster_writer import write_cluster
+from nopal_scheduler.cluster_yaml import FileError, read_cluster
+from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm, vm_cost
+
+GIB = 2**30
+HOSTS = "hosts:\n- {name: a, capacity: {cpu: 8, memory: 64Gi}}\n"
+
+
+def cluster(text: str) -> Cluster:
+    return read_cluster(text).to_cluster()
+
+
+def wrong(text: str) -> list[str]:
+    with pytest.raises(FileError) as caught:
+        read_cluster(text, "f")
+    return str(caught.value).splitlines()
+
+
+def test_threads_are_overcommitted_and_the_zones_reserve_is_kept() -> None:
+    made = cluster(
+        "cpuOvercommitPercent: 200\nhostReserved: {cpu: 1, memory: 4Gi}\nhosts:\n"
+        "- {name: a, threads: 8, memory: 64Gi, more: {gpu: 2}}\n"
+        "- {name: b, threads: 8, memory: 64Gi, cpuOvercommitPercent: 100,\n"
+        "   reserved: {memory: 1Gi}}\n"
+    )
+    assert [host.capacity for host in made.hosts] == [
+        Room(14, 60 * GIB, {"gpu": 2}),
+        Room(8, 63 * GIB),
+    ]
+
+
+def test_without_settings_a_host_is_as_in_a_zone() -> None:
+    made = cluster("hosts: [{name: a, threads: 8, memory: 64Gi}]")
+    assert made.hosts[0].capacity == Room(32, 62 * GIB)
+    assert made.redundancy == Redundancy(0)
+
+
+def test_overhead_is_added_unless_the_file_says_that_it_is_in() -> None:
+    vms = "vms: [{name: v, cores: 2, memory: 8Gi, host: a}]\n"
+    assert cluster(HOSTS + vms).vms[0].needs == vm_cost(2, 8 * GIB)
+    assert cluster(f"vmOverhead: false\n{HOSTS}{vms}").vms[0].needs == Room(2, 8 * GIB)
+
+
+def test_count_numbers_from_one_and_hosts_take_turns() -> None:
+    made = cluster(
+        "hosts: [{name: n, count: 2, capacity: {}}]\n"
+        "vms: [{name: v, count: 3, cores: 1, memory: 1Gi, host: [n-1, n-2]}]\n"
+    )
+    assert [host.name for host in made.hosts] == ["n-1", "n-2"]
+    assert [(vm.name, vm.host) for vm in made.vms] == [
+        ("v-1", "n-1"),
+        ("v-2", "n-2"),
+        ("v-3", "n-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal", "draining"),
+    [
+        ("state: Ready", "", False),
+        ("state: NotReady", "not ready", False),
+        ("state: Unschedulable", "scheduling disabled", False),
+        ("state: Unschedulable, reason: new disks", "new disks", False),
+        ("state: Draining", "draining", True),
+        ("state: Draining, reason: kernel", "kernel", True),
+    ],
+)
+def test_states(state: str, refusal: str, draining: bool) -> None:
+    host = cluster(f"hosts: [{{name: a, capacity: {{}}, {state}}}]").hosts[0]
+    assert (host.refusal, host.draining) == (refusal, draining)
+
+
+def test_terms_become_rules() -> None:
+    made = cluster(
+        f"{HOSTS}vms:\n- name: v\n  cores: 1\n  memory: 1Gi\n"
+        "  affinity: [{matchLabels: {b: x, a: y}, topologyKey: rack, weight: 7}]\n"
+        "  antiAffinity: [{matchLabels: {}}]\n"
+        "  spread: [{matchLabels: {a: y}, topologyKey: room, maxSkew: 2}]\n"
+    )
+    assert made.vms[0].rules == (
+        Rule(RuleKind.AFFINITY, (("a", "y"), ("b", "x")), "rack", weight=7),
+        Rule(RuleKind.ANTI_AFFINITY, ()),
+        Rule(RuleKind.SPREAD, (("a", "y"),), "room", max_skew=2),
+    )
+
+
+def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
+    assert wrong(
+        "hosts:\n- name: a\n  thread: 8\n  memory: 8 gigs\n  labels: {rack: 1}\n"
+        "vms:\n- name: v\n  memory: 8Gi\n  cores: yes\n  spread:\n  - {}\n  - {matchlabels: {}}\n"
+    ) == [
+        "f:3: hosts[0].thread: is no field here: did you mean threads?",
+        "f:4: hosts[0].memory: '8 gigs' is not a quantity: write for example 512Mi or 8Gi",
+        "f:5: hosts[0].labels.rack: 1 is no text: put it in quotes",
+        "f:9: vms[0].cores: true is no whole number: write a whole number",
+        "f:11: vms[0].spread[0].matchLabels: is missing: add it",
+        "f:12: vms[0].spread[1].matchLabels: is missing: add it",
+        "f:12: vms[0].spread[1].matchlabels: is no field here: did you mean matchLabels?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "f:1: is no mapping: begin with `hosts:` and a list of hosts"),
+        ("- a", "f:1: is no mapping: begin with `hosts:` and a list of hosts"),
+        ("hosts: [}", "f:1: is no YAML: did not find expected node content"),
+        ("hosts:\n- name: a\n\tx: 1", "f:3: is no YAML: found"),
+        ("hosts:\n- {name: a,\n   name: b}", "f:3: name: stands there twice: leave one"),
+        ("hosts: 3", "f:1: hosts: 3 is no list: write a list, each item with a dash"),
+        ("hosts: &a [*a]", "f:1: hosts[0]: [[...]] is no mapping: write `key: value` lines"),
+        ("hosts: [{name: a}]", "f:1: hosts[0]: give threads and memory of the machine"),
+        (
+            "hosts:\n\n- {name: a, capacity: {}, more: {gpu: 1}}",
+            "f:3: hosts[0]: capacity already says what more would: leave one of them out",
+        ),
+        (HOSTS + "- {name: a, capacity: {}}", 'f:3: hosts[1].name: "a" is there already: give it'),
+        (
+            HOSTS + "vms:\n- name: v\n  cores: 1\n  memory: 1\n  host: b",
+            'f:7: vms[0].host: there is no host "b": add it to hosts',
+        ),
+        (
+            "hosts: [{name: n, count: 2, capacity: {}}]\n"
+            "vms: [{name: v, cores: 1, memory: 1, host: n}]",
+            'f:2: vms[0].host: there is no host "n": did you mean n-2?',
+        ),
+        (
+            HOSTS + "vms: [{name: v, cores: 1, memory: 1, host: [a, a]}]",
+            "f:3: vms[0].host: more hosts than virtual machines (1)",
+        ),
+        ("hosts: [{name: a, count: 0, capacity: {}}]", "f:1: hosts[0].count: 0: "),
+        ("redundancy: {failures: 4}\nhosts: []", "f:1: redundancy.failures: 4: "),
+        ("hosts: [{name: a, state: Down, capacity: {}}]", "f:1: hosts[0].state: 'Down': "),
+        ("hosts: [{name: a, count: 99999, capacity: {}}, {name: b, count: 2, capacity: {}}]",
+         "f:1: hosts: these are more than 100000"),
+        ("hosts: [{name: a, capacity: {memory: 65Ti}}]", "f:1: hosts[0].capacity.memory: "),
+    ],
+)  # fmt: skip
+def test_an_error(text: str, error: str) -> None:
+    found = wrong(text)
+    assert found[0].startswith(error)
+    assert len(found) == 1
+
+
+def test_of_very_many_errors_the_first_are_shown() -> None:
+    found = wrong("hosts:\n" + "- {}\n" * 50)
+    assert len(found) == 21
+    assert found[-1] == "f: and 30 more errors"
+
+
+_NAMES = st.sampled_from(["a", "b", "c-1", "ns/x.y"])
+_LABELS = st.dictionaries(st.sampled_from(["app", "rack"]), st.sampled_from(["", "x", "1"]))
+_AMOUNTS = st.sampled_from([0, 1, 3 * 2**20, 5 * GIB, 2**40 + 1])
+_ROOMS = st.builds(
+    Room,
+    cpu=st.integers(0, 99),
+    memory=_AMOUNTS,
+    more=st.dictionaries(st.sampled_from(["gpu", "vf"]), _AMOUNTS),
+)
+_FEATURES = st.frozensets(st.sampled_from(["avx", "aes"]))
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Cluster:
+    hosts = draw(
+        st.lists(
+            st.builds(
+                Host,
+                name=_NAMES,
+                capacity=_ROOMS,
+                allocated=_ROOMS,
+                networks=_FEATURES,
+                cpu_features=_FEATURES,
+                labels=_LABELS,
+                blocked=st.sampled_from(["", "not ready (dark)", "no: why?"]),
+                draining=st.booleans(),
+            ),
+            unique_by=lambda host: host.name,
+        )
+    )
+    rules = st.builds(
+        Rule,
+        kind=st.sampled_from(RuleKind),
+        selector=_LABELS.map(lambda labels: tuple(sorted(labels.items()))),
+        topology=st.sampled_from(["host", "rack"]),
+        weight=st.none() | st.integers(1, 100),
+    )
+    vms = draw(
+        st.lists(
+            st.builds(
+                Vm,
+                name=_NAMES,
+                needs=_ROOMS,
+                host=st.sampled_from([None, *(host.name for host in hosts)]),
+                networks=st.just(()) | st.just(("lan", "wan")),
+                cpu_features=_FEATURES,
+                node_selector=_LABELS,
+                labels=_LABELS,
+                rules=st.lists(rules, max_size=3).map(tuple),
+                priority=st.integers(-3, 3),
+                restarts=st.booleans(),
+                movable=st.booleans(),
+            ),
+            unique_by=lambda vm: vm.name,
+            max_size=4,
+        )
+    )
+    redundancy = draw(st.builds(Redundancy, failures=st.integers(0, 3), topology=_NAMES))
+    return Cluster(tuple(hosts), tuple(vms), redundancy)
+
+
+def ordered(cluster: Cluster) -> Cluster:
+    """Bring into one order what has none."""
+    kinds = list(RuleKind)
+    return replace(
+        cluster,
+        hosts=tuple(sorted(cluster.hosts, key=lambda host: host.name)),
+        vms=tuple(
+            replace(vm, rules=tuple(sorted(vm.rules, key=lambda rule: kinds.index(rule.kind))))
+            for vm in sorted(cluster.vms, key=lambda vm: vm.name)
+        ),
+    )
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(clusters())
+def test_what_is_written_is_read_back(cluster: Cluster) -> None:
+    text = write_cluster(cluster)
+    assert read_cluster(text).to_cluster() == ordered(cluster)
+    backwards = replace(cluster, hosts=cluster.hosts[::-1], vms=cluster.vms[::-1])
+    assert write_cluster(backwards) == text
