@@ -2,6 +2,7 @@
 """This host's own object: registered, its networks realized, its state told."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from nopal_api.conditions import Condition, condition
 from nopal_api.host import Host, HostNetwork, HostStatus
@@ -21,10 +22,10 @@ from .host_state import HostState
 from .hypervisor.base import HypervisorFacts
 from .network.base import BridgeSpec
 from .orphans import Orphans
-from .pools import Connected
 from .reconcile.network import NetworkView, plan_bridges
 
 ReadFacts = Callable[[], HostFacts]
+T = TypeVar("T")
 
 
 class Hosts:
@@ -129,12 +130,17 @@ class Hosts:
             if connected is not None and error.reason == "AccessDenied":
                 await self._state.pools.forget(connected)  # the key may have been renewed
             return PoolSeen(name=name, error=error)
-        osd_hosts = await self._osd_hosts(connected)
-        return PoolSeen(name=name, addresses=addresses, version=version, osd_hosts=osd_hosts)
+        return PoolSeen(
+            name=name,
+            addresses=addresses,
+            version=version,
+            osd_hosts=await self._if_told(connected.storage.osd_hosts),
+            redundancy=await self._if_told(connected.storage.redundancy),
+        )
 
-    async def _osd_hosts(self, connected: Connected) -> int | None:
+    async def _if_told(self, ask: Callable[[], T]) -> T | None:
         try:
-            return await self._state.threads.run(connected.storage.osd_hosts)
+            return await self._state.threads.run(ask)
         except NopalError:
             return None  # a key that may not ask is as good as any other for guests
 

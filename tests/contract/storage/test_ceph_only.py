@@ -49,6 +49,18 @@ def test_disks_have_the_features_of_the_design(ceph: CephBackend) -> None:
     }
 
 
+def test_how_copies_are_kept_as_a_hosts_own_key_may_ask(ceph: CephBackend) -> None:
+    """`allow r` for the monitors is all that a host has."""
+    told = ceph.pool().redundancy()
+    detail = json.loads(ceph.ceph.ceph("osd", "pool", "ls", "detail", "-f", "json"))
+    pool = next(each for each in detail if each["pool_name"] == ceph.POOL)
+    assert (told.size, told.min_size) == (pool["size"], pool["min_size"])
+    assert (told.failure_domain, told.domains, told.copies_together) == ("host", 3, 1)
+    assert len(told.shares) == 3
+    assert sum(told.shares) == pytest.approx(1.0)
+    assert 0 < told.raw_used < told.raw_total
+
+
 async def test_a_clone_made_half_does_not_inherit_its_parents_owner(ceph: CephBackend) -> None:
     """Librbd copies the parent's metadata into a clone."""
     data = b"x" * MIB

@@ -13,6 +13,7 @@ from nopal_api.conditions import Condition, condition
 from nopal_runtime.errors import NopalError
 
 from ..hypervisor.base import HypervisorFacts
+from ..storage.base import PoolRedundancy
 from .facts import HostFacts
 
 LIBVIRT = "LibvirtReachable"
@@ -47,6 +48,8 @@ class PoolSeen:
     """Version of the storage cluster; empty if it is not known."""
     osd_hosts: int | None = None
     """How many hosts carry the cluster's OSDs; None if nobody told."""
+    redundancy: PoolRedundancy | None = None
+    """How the cluster keeps the pool's copies; None if nobody told."""
 
 
 @dataclass(frozen=True, slots=True)

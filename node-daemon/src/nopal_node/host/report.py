@@ -13,6 +13,7 @@ from nopal_api.quantity import MIB
 from nopal_api.shared import Resources
 
 from ..hypervisor.base import HypervisorFacts
+from .pool_report import pool_reports
 from .preflight import (
     BRIDGES,
     CEPH,
@@ -72,6 +73,7 @@ def host_status(
         acceleration=acceleration,
         ceph_addresses=_addresses(seen, previous.ceph_addresses),
         networks=tuple(sorted(networks, key=lambda network: network.name)),
+        pools=pool_reports(seen.pools, previous.pools),
         conditions=(summary(seen, checks, generation=generation), *checks, *extra),
     )
 

@@ -87,6 +87,28 @@ class Imported:
     snapshot: str
 
 
+@dataclass(frozen=True, slots=True)
+class PoolRedundancy:
+    """How a pool keeps its copies, and how full the storage is."""
+
+    size: int
+    """Copies of each object."""
+    min_size: int
+    """Copies without which nothing is written."""
+    failure_domain: str
+    """What copies are kept apart by: osd, host, rack."""
+    domains: int
+    """How many of these there are."""
+    copies_together: int
+    """Copies of one object that may be on one host, or in one failure domain above hosts."""
+    raw_total: int
+    """Bytes of all OSDs that the pool may use."""
+    raw_used: int
+    """Bytes of these that are taken, by any pool."""
+    shares: tuple[float, ...]
+    """The part of raw_total in each failure domain (each host, where it is osd), largest first."""
+
+
 class StoragePool(ABC):
     """The images of one pool. Blocking, except for imports: callers use a bounded pool of threads.
 
@@ -109,6 +131,10 @@ class StoragePool(ABC):
     @abstractmethod
     def osd_hosts(self) -> int:
         """Return on how many hosts the storage keeps its data, running or not."""
+
+    @abstractmethod
+    def redundancy(self) -> PoolRedundancy:
+        """Return how the storage keeps the pool's copies, as its configuration says."""
 
     @abstractmethod
     def addresses(self) -> tuple[str, ...]:

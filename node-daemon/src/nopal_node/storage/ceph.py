@@ -4,18 +4,29 @@
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from nopal_runtime.ceph.connection import CephAccess
 from nopal_runtime.ceph.kept import KEPT, KeptConnections
 from nopal_runtime.errors import NotFoundError, TerminalError
 
 from . import rbd_disks, rbd_locks, rbd_seeds, rbd_sources, rbd_trash
-from .base import DiskImage, ImageInfo, Import, Imported, PoolAccess, StoragePool, Watcher
+from .base import (
+    DiskImage,
+    ImageInfo,
+    Import,
+    Imported,
+    PoolAccess,
+    PoolRedundancy,
+    StoragePool,
+    Watcher,
+)
 from .fetch import download
 from .importing import Download, Importer
 from .limits import ImportLimits
 from .rbd_pool import RbdPool
 from .rbd_staging import RbdStaging
+from .redundancy import pool_redundancy
 
 DAY_SECONDS = 24 * 3600
 _IMPORT_THREADS = 4
@@ -95,14 +106,30 @@ class CephPool(StoragePool):
 
     def version(self) -> str:
         """Return the version that the monitors run."""
-        answer = json.loads(self._pool.connection.command(prefix="version", format="json"))
         # "ceph version 16.2.15 (...) pacific (stable)"
-        return str(answer["version"]).split()[2]
+        return str(self._ask(prefix="version")["version"]).split()[2]
 
     def osd_hosts(self) -> int:
         """Return how many hosts of the CRUSH map have an OSD."""
-        answer = json.loads(self._pool.connection.command(prefix="osd tree", format="json"))
-        return sum(node["type"] == "host" and bool(node["children"]) for node in answer["nodes"])
+        nodes = self._ask(prefix="osd tree")["nodes"]
+        return sum(node["type"] == "host" and bool(node["children"]) for node in nodes)
+
+    def redundancy(self) -> PoolRedundancy:
+        """Return how Ceph keeps the pool's copies."""
+        rule = self._ask(prefix="osd crush rule dump", name=str(self._setting("crush_rule")))
+        return pool_redundancy(
+            size=int(self._setting("size")),
+            min_size=int(self._setting("min_size")),
+            rule=rule,
+            tree=self._ask(prefix="osd tree")["nodes"],
+            usage=self._ask(prefix="df"),
+        )
+
+    def _setting(self, name: str) -> Any:
+        return self._ask(prefix="osd pool get", pool=self._pool.pool, var=name)[name]
+
+    def _ask(self, **words: str) -> Any:
+        return json.loads(self._pool.connection.command(**words, format="json"))
 
     def addresses(self) -> tuple[str, ...]:
         """Return this client's addresses."""

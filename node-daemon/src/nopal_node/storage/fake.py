@@ -9,7 +9,7 @@ from typing import Any
 
 from nopal_runtime.errors import NotFoundError, TransientError
 
-from .base import DiskImage, ImageInfo, Import, Imported, StoragePool, Watcher
+from .base import DiskImage, ImageInfo, Import, Imported, PoolRedundancy, StoragePool, Watcher
 from .fake_cluster import FakeCluster, FakeImage, FakeRbdPool, Trashed
 from .fake_staging import FakeStaging, in_use_by
 from .fetch import Downloaded, Progress, Write
@@ -92,6 +92,11 @@ class FakePool(StoragePool):
         """Return the number of hosts that the cluster would have."""
         self.cluster.reach()
         return 3
+
+    def redundancy(self) -> PoolRedundancy:
+        """Return what the cluster is set to."""
+        self.cluster.reach()
+        return self.cluster.redundancy
 
     def addresses(self) -> tuple[str, ...]:
         """Return the host's address."""

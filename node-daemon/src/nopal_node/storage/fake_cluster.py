@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from nopal_runtime.errors import NotFoundError, TransientError
 
+from .base import PoolRedundancy
 from .ownership import Found, Ownership
 
 FAKE_FSID = "00000000-0000-4000-8000-00000000cef0"
@@ -82,6 +83,7 @@ class FakeCluster:
         hook: called before and after each effect, to inject faults and crashes.
         urls: what can be downloaded, by URL; an exception is raised instead.
         blocklist: clients that were shut out.
+        redundancy: how its pools keep their copies.
     """
 
     def __init__(self, *, fsid: str = FAKE_FSID) -> None:
@@ -92,6 +94,16 @@ class FakeCluster:
         self.hook: Hook = lambda _phase, _effect: None
         self.urls: dict[str, bytes | Exception] = {}
         self.blocklist: set[str] = set()
+        self.redundancy = PoolRedundancy(
+            size=3,
+            min_size=2,
+            failure_domain="host",
+            domains=3,
+            copies_together=1,
+            raw_total=3 << 40,
+            raw_used=1 << 40,
+            shares=(1 / 3, 1 / 3, 1 / 3),
+        )
         self.pools: dict[tuple[str, str], FakeRbdPool] = {("nopal", ""): FakeRbdPool()}
         self._dead: set[str] = set()
         self._addresses: dict[str, str] = {}
