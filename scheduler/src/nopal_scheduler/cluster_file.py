@@ -34,7 +34,7 @@ class RedundancyEntry(Entry):
     failures: Annotated[int, Field(strict=True, ge=0, le=3)] = 0
     """How many, 0 to 3: after the loss of any so many, every virtual machine that restarts has a
     host to go to."""
-    topology: Key = HOST
+    topology_key: Key = HOST
     """What fails as a whole: `host`, or a label of hosts whose equal values fail together, for
     example rack."""
 
@@ -65,7 +65,7 @@ class ClusterFile(Entry):
         return Cluster(
             hosts=tuple(host for entry in self.hosts for host in self._hosts(entry)),
             vms=tuple(vm for entry in self.vms for vm in entry.to_vms(overhead=self.vm_overhead)),
-            redundancy=Redundancy(self.redundancy.failures, self.redundancy.topology),
+            redundancy=Redundancy(self.redundancy.failures, self.redundancy.topology_key),
         )
 
     def _hosts(self, entry: HostEntry) -> Iterator[Host]:

@@ -28,7 +28,7 @@ def write_cluster(cluster: Cluster) -> str:
     if cluster.redundancy != Redundancy():
         data["redundancy"] = {
             "failures": cluster.redundancy.failures,
-            "topology": cluster.redundancy.topology,
+            "topologyKey": cluster.redundancy.topology,
         }
     data["vmOverhead"] = False
     data["hosts"] = [_host(host) for host in sorted(cluster.hosts, key=lambda h: h.name)]
