@@ -39,15 +39,16 @@ class Report:
 
     Args:
         quick: A short run: small sizes, few samples, and the peer only where it takes seconds.
-        htools: The peer; None where it is not installed.
+        peer: Whether the peer is asked at all.
     """
 
-    def __init__(self, *, quick: bool, htools: Htools | None) -> None:
+    def __init__(self, *, quick: bool, peer: bool = True) -> None:
         self.quick = quick
-        self.htools = htools
+        self.htools = Htools.find() if peer else None
+        self._without = "not installed" if peer else "left out (--no-peer)"
         self.rows: list[Row] = []
         self._begun = time.perf_counter()
-        if htools is None:
+        if peer and self.htools is None:
             self.say(f"Ganeti's htools are not installed, so there is no peer: {INSTALL}")
 
     def say(self, text: str) -> None:
@@ -67,7 +68,7 @@ class Report:
             long: It takes so long that a short run leaves it out.
         """
         if self.htools is None:
-            return "not installed"
+            return self._without
         if long and self.quick:
             return "left out of the short run"
         return words(self.htools)
@@ -75,7 +76,7 @@ class Report:
     @property
     def title(self) -> str:
         """Return what was measured on what."""
-        peer = f"htools {self.htools.version}" if self.htools else "no htools"
+        peer = f"htools {self.htools.version}" if self.htools else f"htools {self._without}"
         kind = "short run (--quick), for orientation only" if self.quick else "full run"
         return (
             f"{kind}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end;"
