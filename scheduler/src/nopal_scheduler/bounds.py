@@ -22,7 +22,7 @@ def bound(state: State, lost: Mask, names: Iterable[str]) -> str:
         names: What was on them and restarts.
 
     Returns:
-        The reason for people, for example "3Gi of memory are missing on the hosts that are left";
+        The reason for people, for example "3Gi of memory are missing on the hosts left";
         empty if no bound is hit.
     """
     targets = state.takes & ~lost
@@ -39,6 +39,10 @@ def bound(state: State, lost: Mask, names: Iterable[str]) -> str:
     for row, resource in enumerate(state.resources):
         missing = int(wanted[row] - left[row].sum())
         if missing > 0:
-            lack = quantity(resource, missing, up=True)
-            return f"{lack} of {resource} are missing on the hosts that are left"
+            return lack(resource, missing)
     return single
+
+
+def lack(resource: str, missing: int) -> str:
+    """Return in words that so much of a resource is missing on all hosts together."""
+    return f"{quantity(resource, missing, up=True)} of {resource} are missing on the hosts left"

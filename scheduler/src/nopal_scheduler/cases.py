@@ -10,15 +10,16 @@ from math import comb
 
 import numpy as np
 
-from .bounds import bound
+from .bounds import bound, lack
+from .item import Effort, Items
 from .model import Rule, RuleKind, Vm
-from .packing import NO_TARGET, Packing, restarts_by_host
+from .packing import NO_TARGET, Packing, Saved, in_words
 from .proof import Case, Impossible, NotProven, Proof, Verdict
 from .rules import Selector, labels_key
 from .state import State
 
-_REPAIRS = 3000
-"""Losses that one decision may search anew: bounds the time of a refusal."""
+_STEPS = 800
+"""Steps of local search for one question: bounds the time of a refusal, about 0.1 ms each."""
 
 
 def count_cases(domains: int, failures: int) -> int:
@@ -35,6 +36,7 @@ class CaseProver:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._items = Items(state)
         domains = state.lost_with
         sizes = range(1, state.redundancy.failures + 1)
         self._sets = [s for size in sizes for s in combinations(range(len(domains)), size)]
@@ -47,7 +49,7 @@ class CaseProver:
         # Changed in place for ever after: every packing holds a view of its loss.
         self._left = np.where(self._lost | ~state.takes, NO_TARGET, state.free[:, None, :])
         self._packings = [
-            Packing(state, self._lost[case], self._left[:, case, :])
+            Packing(state, self._items, self._lost[case], self._left[:, case, :])
             for case in range(len(self._sets))
         ]
         self._with_labels: dict[Selector, set[str]] = {}
@@ -61,7 +63,7 @@ class CaseProver:
                 for case in np.flatnonzero(self._lost[:, state.host_of(name)]).tolist():
                     self._packings[case].unplaced.add(name)
         for case, packing in enumerate(self._packings):
-            packing.repack()
+            packing.repack(Effort(_STEPS))
             if not packing.is_settled:
                 self._open.add(case)
 
@@ -75,7 +77,10 @@ class CaseProver:
         if self._open:
             verdict = self.verdict()
             return None if isinstance(verdict, Proof) else verdict
-        undo: dict[int, tuple[object, ...]] = {}
+        short = self._short(vm, host)
+        if short is not None:
+            return short
+        undo: dict[int, Saved] = {}
         failed = self._insert(vm, host, undo=undo, stop=True)
         if failed is None:
             return None
@@ -95,6 +100,7 @@ class CaseProver:
             self._packings[case].forget(name)
         self._free(host, state.needs(vm))
         state.remove(name)
+        self._items.forget(name)
         self._forget(vm)
         self._verdict = None
         self._settle_all({*self._open, *self._related_cases(vm)})
@@ -124,8 +130,19 @@ class CaseProver:
         ).all(axis=0)
         return roomy
 
+    def _short(self, vm: Vm, host: int) -> Impossible | None:
+        """Return the loss after which all hosts together would have too little left."""
+        state, needs = self._state, self._state.needs(vm)
+        rest = np.maximum(self._left, 0).sum(axis=2) - needs[:, None]
+        hit = np.ones(len(self._sets), dtype=np.bool_) if vm.restarts else ~self._lost[:, host]
+        row, case = np.unravel_index(np.where(hit, rest, 0).argmin(), rest.shape)
+        missing = -int(np.where(hit, rest, 0)[row, case])
+        if missing <= 0:
+            return None
+        return Impossible(self._names(int(case)), lack(state.resources[int(row)], missing))
+
     def _insert(
-        self, vm: Vm, host: int, *, undo: dict[int, tuple[object, ...]] | None, stop: bool
+        self, vm: Vm, host: int, *, undo: dict[int, Saved] | None, stop: bool
     ) -> int | None:
         """Add it everywhere; return the first loss that has no packing then, None if all have."""
         state, needs = self._state, self._state.needs(vm)
@@ -146,7 +163,7 @@ class CaseProver:
         self,
         vm: Vm,
         cases: np.ndarray[tuple[int], np.dtype[np.int64]],
-        undo: dict[int, tuple[object, ...]] | None,
+        undo: dict[int, Saved] | None,
     ) -> list[int]:
         """Place a virtual machine in all losses that hit it, where room is free for it at once.
 
@@ -160,11 +177,11 @@ class CaseProver:
         else:
             left = self._left[:, cases, :]
             fits = (left >= needs[:, None, None]).all(axis=0) & state.eligible(vm)
-            scale = len(state.hosts) / np.maximum(state.capacity.sum(axis=1), 1)
-            spare = np.where(fits, np.tensordot(scale, left, 1), np.inf)
+            spare = np.where(fits, np.tensordot(self._items.scale, left, 1), np.inf)
             best = spare.argmin(axis=1)
-            for case, target in zip(cases.tolist(), best.tolist(), strict=True):
-                if spare[np.searchsorted(cases, case), target] == np.inf:
+            found = fits[np.arange(len(cases)), best]
+            for case, target, ok in zip(cases.tolist(), best.tolist(), found.tolist(), strict=True):
+                if not ok:
                     rest.append(case)
                 else:
                     self._packings[case].put(vm.name, target)
@@ -177,14 +194,14 @@ class CaseProver:
         self,
         cases: set[int],
         *,
-        undo: dict[int, tuple[object, ...]] | None = None,
+        undo: dict[int, Saved] | None = None,
         stop: bool = False,
     ) -> int | None:
         """Search the losses anew; return the first that fails, None if none does."""
-        failed = None
-        for count, case in enumerate(sorted(cases)):
+        failed, effort = None, Effort(_STEPS)
+        for case in sorted(cases):
             self._keep(case, undo)
-            if (stop and count >= _REPAIRS) or not self._packings[case].settle():
+            if not self._packings[case].settle(effort):
                 self._open.add(case)
                 failed = case if failed is None else failed
                 if stop:
@@ -193,19 +210,20 @@ class CaseProver:
                 self._open.discard(case)
         return failed
 
-    def _keep(self, case: int, undo: dict[int, tuple[object, ...]] | None) -> None:
+    def _keep(self, case: int, undo: dict[int, Saved] | None) -> None:
         if undo is not None and case not in undo:
             undo[case] = self._packings[case].save()
 
-    def _take_back(self, vm: Vm, host: int, undo: dict[int, tuple[object, ...]]) -> None:
+    def _take_back(self, vm: Vm, host: int, undo: dict[int, Saved]) -> None:
         """Undo `_insert`: the packings that were searched anew, then the virtual machine itself."""
         state, needs = self._state, self._state.needs(vm)
         for case, saved in undo.items():
-            self._packings[case].restore(saved)  # type: ignore[arg-type]
+            self._packings[case].restore(saved)
         for case in np.flatnonzero(self._lost[:, host]).tolist():
             self._packings[case].forget(vm.name)
         self._free(host, needs)
         state.remove(vm.name)
+        self._items.forget(vm.name)
         self._forget(vm)
         self._open.clear()
         self._verdict = None
@@ -249,7 +267,7 @@ class CaseProver:
         self._with_rules.discard(vm.name)
 
     def _case(self, case: int) -> Case:
-        return Case(self._names(case), restarts_by_host(self._state, self._packings[case].placed))
+        return Case(self._names(case), in_words(self._state, self._packings[case].placed))
 
     def _names(self, case: int) -> tuple[str, ...]:
         return tuple(self._state.domain_names[domain] for domain in self._sets[case])
@@ -259,5 +277,5 @@ class CaseProver:
         return self._bound(case) or NotProven(self._case(case), tuple(sorted(packing.unplaced)))
 
     def _bound(self, case: int) -> Impossible | None:
-        reason = bound(self._state, self._lost[case], self._packings[case].vms())
+        reason = bound(self._state, self._lost[case], self._packings[case].names())
         return Impossible(self._names(case), reason) if reason else None

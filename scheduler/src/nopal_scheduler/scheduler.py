@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door of the package: a cluster that is asked where a virtual machine goes."""
+
+from collections.abc import Sequence
+
+from .answer import NoPlacement, Placement
+from .cases import CaseProver, count_cases
+from .explain import not_admitted
+from .model import Cluster, Vm
+from .place import no_placement, place, ranking
+from .proof import Proof, Verdict
+from .prover import Prover
+from .state import State
+from .unproven import PlainProver
+
+CASES = 2_500
+"""Losses that are searched one by one: N+2 up to 70 failure domains, N+3 up to 24. Zones with more
+are proven by backup lists, which need no enumeration and use the room a little less well."""
+_TRIES = 8
+"""Hosts that one placement asks the prover about, the best ones first."""
+
+
+class Scheduler:
+    """A cluster, the proof that it survives k losses, and the placements that keep it.
+
+    Not safe for use from several threads. Same cluster, same calls: same answers.
+
+    Args:
+        cluster: What is there. Virtual machines that have a host keep it, whatever the rules and
+            the proof say of it.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.state = State(cluster)
+        """Read it; change it by this class alone."""
+        self._prover: Prover = prover_for(self.state)
+
+    def place(self, vm: Vm) -> Placement | NoPlacement:
+        """Return where a virtual machine would go, or why nowhere; nothing is added.
+
+        Raises:
+            ValueError: there is a virtual machine of that name.
+        """
+        if not self.state.redundancy.failures:
+            return place(self.state, vm)
+        answer = self.admit(vm)
+        if isinstance(answer, Placement):
+            self.remove(vm.name)
+        return answer
+
+    def admit(self, vm: Vm) -> Placement | NoPlacement:
+        """Add a virtual machine on the best host that keeps the cluster's redundancy.
+
+        Returns:
+            The host that it is on now; or why it is on none, and nothing has changed.
+
+        Raises:
+            ValueError: there is a virtual machine of that name.
+        """
+        refused = []
+        for host in self._candidates(vm):
+            why = self._prover.admit(vm, host)
+            if why is None:
+                return Placement(self.state.hosts[host].name)
+            refused.append(not_admitted(self.state, host, why))
+        return no_placement(self.state, vm, refused)
+
+    def add(self, vm: Vm, host: str) -> None:
+        """Add a virtual machine that is on a host already, whatever follows for the proof.
+
+        Raises:
+            KeyError: there is no such host.
+            ValueError: there is a virtual machine of that name.
+        """
+        self._prover.add(vm, self.state.index[host])
+
+    def remove(self, name: str) -> None:
+        """Take a virtual machine away; raises KeyError."""
+        self._prover.remove(name)
+
+    def verdict(self) -> Verdict:
+        """Return the proof that the cluster survives k losses, or what stands against it."""
+        return self._prover.verdict()
+
+    def proof(self) -> Proof | None:
+        """Return the proof; None if there is none."""
+        verdict = self.verdict()
+        return verdict if isinstance(verdict, Proof) else None
+
+    def _candidates(self, vm: Vm) -> Sequence[int]:
+        """Return the hosts to ask for, best first; those with room in every loss before others."""
+        order = list(ranking(self.state, vm))
+        if isinstance(self._prover, CaseProver) and order:
+            roomy = self._prover.headroom(vm)
+            order = [h for h in order if roomy[h]] + [h for h in order if not roomy[h]]
+        return order[:_TRIES]
+
+
+def prover_for(state: State) -> Prover:
+    """Return the prover that fits the size of a cluster and the losses that it is to survive."""
+    failures = state.redundancy.failures
+    if not failures:
+        return PlainProver(state)
+    if count_cases(len(state.lost_with), failures) <= CASES:
+        return CaseProver(state)
+    return CaseProver(state)
