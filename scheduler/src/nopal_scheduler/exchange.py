@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .item import Effort, Item
-from .rules import Mask
 from .state import Amounts, State
 
 if TYPE_CHECKING:
@@ -83,8 +82,8 @@ class Exchange:
         away[host] = False
         # Room elsewhere, item by host, before the dear question for each.
         needs = np.array([item.needs for item in here])
-        room: Mask = (packing.left[None, :, :] >= needs[:, :, None]).all(axis=1)
-        possible = (room & away).any(axis=1).nonzero()[0].tolist()
+        room = np.all(packing.left[None, :, :] >= needs[:, :, None], axis=1)
+        possible = np.flatnonzero(np.any(room & away, axis=1)).tolist()
         useful = [i for i in possible if (np.minimum(needs[i], missing) > 0).any()]
         enough = [i for i in useful if (needs[i] >= missing).all()]
         for i in (*enough, *(i for i in reversed(useful) if i not in enough)):

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 from .answer import NoPlacement, Placement
+from .backups import BackupProver
 from .cases import CaseProver, count_cases
 from .explain import not_admitted
 from .model import Cluster, Vm
@@ -103,4 +104,4 @@ def prover_for(state: State) -> Prover:
         return PlainProver(state)
     if count_cases(len(state.lost_with), failures) <= CASES:
         return CaseProver(state)
-    return CaseProver(state)
+    return BackupProver(state)
