@@ -49,6 +49,7 @@ lint: $(STAMP) ## ruff, mypy, import rules, generated files
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m nopal_api crds --check
 	@$(BIN)/python -m nopal_api reference --check
+	@$(BIN)/python -m nopal_scheduler schema --check docs/reference/cluster.schema.json
 
 bench: $(STAMP) ## figures, each beside the limit of this machine
 	@$(BIN)/python -m bench
@@ -56,6 +57,7 @@ bench: $(STAMP) ## figures, each beside the limit of this machine
 crds: $(PURE) ## write crds/ and docs/reference/ from the models
 	@$(BIN)/python -m nopal_api crds
 	@$(BIN)/python -m nopal_api reference
+	@$(BIN)/python -m nopal_scheduler schema > docs/reference/cluster.schema.json
 
 clean: ## remove the virtual environment
 	@rm -rf .venv

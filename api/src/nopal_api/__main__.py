@@ -62,8 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     options = parser.parse_args(arguments)
     files = dict(generated_crds() if options.what == "crds" else generated_reference())
-    folders = {path.parent for path in files}
-    stale = [p for folder in folders for p in folder.glob("*.*") if p not in files]
+    # Of each kind of file: docs/reference/ has a schema that is made elsewhere.
+    kinds = {(path.parent, path.suffix) for path in files}
+    stale = [p for folder, end in kinds for p in folder.glob(f"*{end}") if p not in files]
     changed = [p for p, text in files.items() if not p.exists() or p.read_text() != text]
     if not options.check:
         for path in changed:

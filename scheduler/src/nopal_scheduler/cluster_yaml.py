@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .cluster_file import ClusterFile, Where
+from .file_entries import VmEntry
 
 MOST_ERRORS = 20
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is faster
@@ -68,10 +69,19 @@ def read_cluster(text: str, source: str = "cluster file") -> ClusterFile:
         file = ClusterFile.model_validate(data)
         errors = list(file.faults())
     except ValidationError as error:
-        errors = [_words(each) for each in error.errors(include_url=False)]
+        errors = [_words(each, ClusterFile) for each in error.errors(include_url=False)]
     if errors:
         raise FileError(_report(errors, top, source))
     return file
+
+
+def read_vm(data: dict[str, Any], source: str) -> VmEntry:
+    """Return one entry of `vms` that comes from elsewhere; raises FileError, without lines."""
+    try:
+        return VmEntry.model_validate(data)
+    except ValidationError as error:
+        errors = [_words(each, VmEntry) for each in error.errors(include_url=False)]
+    raise FileError("\n".join(f"{source}: {_field(where)}{what}" for where, what in errors))
 
 
 def _report(errors: list[tuple[Where, str]], top: yaml.Node, source: str) -> str:
@@ -82,13 +92,13 @@ def _report(errors: list[tuple[Where, str]], top: yaml.Node, source: str) -> str
     return "\n".join(lines)
 
 
-def _words(error: Any) -> tuple[Where, str]:
+def _words(error: Any, model: type[BaseModel]) -> tuple[Where, str]:
     """Return where a pydantic error is, and what is wrong with the remedy."""
     where, kind, value = tuple(error["loc"]), error["type"], error["input"]
     if kind == "missing":
         return where, "is missing: add it"
     if kind == "extra_forbidden":
-        return where, f"is no field here{_near(where)}"
+        return where, f"is no field here{_near(where, model)}"
     if kind in _TYPES:
         if kind == "string_type" and isinstance(value, bool | int | float):
             return where, f"{_shown(value)} is no text: put it in quotes"
@@ -99,9 +109,8 @@ def _words(error: Any) -> tuple[Where, str]:
     return where, f"{_shown(value)}: {message}"
 
 
-def _near(where: Where) -> str:
+def _near(where: Where, model: type[BaseModel]) -> str:
     """Return what a field that is none may have been meant to be."""
-    model: type[BaseModel] = ClusterFile
     for part in where[:-1]:
         if isinstance(part, str):
             model = _fields(model)[part]

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every verb reads: the cluster, and virtual machines that are given as arguments."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..cluster_writer import write_cluster
+from ..cluster_yaml import FileError, read_cluster, read_vm
+from ..ganeti import read_ganeti
+from ..model import Cluster, Redundancy, Vm
+from ..proof import Proof
+from ..proof_json import proof_from_json, proof_to_json
+from .outcome import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A cluster as it was read."""
+
+    cluster: Cluster
+    overhead: bool
+    """Whether what QEMU takes is added to the memory of a virtual machine."""
+    notes: tuple[str, ...] = ()
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which cluster is meant and how the answer looks."""
+    parser.add_argument("cluster", metavar="CLUSTER", help="cluster file; - reads standard input")
+    parser.add_argument(
+        "--format",
+        choices=("nopal", "ganeti"),
+        default="nopal",
+        help="nopal: YAML, see docs/scheduler-tool.md. ganeti: text file of htools (hscan)",
+    )
+    parser.add_argument(
+        "--failures",
+        type=int,
+        choices=range(4),
+        metavar="K",
+        help="failure domains that may be lost at once, 0 to 3, in place of the file's",
+    )
+    parser.add_argument(
+        "--topology",
+        metavar="KEY",
+        help="what fails as a whole, in place of the file's: host, or a label of hosts",
+    )
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+
+def add_vms(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that describe virtual machines."""
+    group = parser.add_argument_group("virtual machines")
+    group.add_argument("--cores", type=int, metavar="N", help="virtual CPUs")
+    group.add_argument("--memory", metavar="SIZE", help="memory, for example 8Gi")
+    group.add_argument("--count", type=int, metavar="N", help="so many of them")
+    group.add_argument("--name", metavar="NAME", help="name, or what their names begin with")
+    group.add_argument(
+        "--more", action="append", metavar="NAME=N", help="a further resource, e.g. gpu=1"
+    )
+    group.add_argument(
+        "--label", action="append", metavar="KEY=VALUE", help="a label that rules match"
+    )
+    group.add_argument(
+        "--node-selector", action="append", metavar="KEY=VALUE", help="a label its host must have"
+    )
+    group.add_argument(
+        "--network", action="append", metavar="NAME", help="a network its host must have"
+    )
+    group.add_argument(
+        "--cpu-feature", action="append", metavar="NAME", help="a CPU feature its host must have"
+    )
+    group.add_argument(
+        "--vm",
+        action="append",
+        metavar="YAML",
+        help="an entry as below `vms` in a cluster file, with rules and all, for example"
+        " '{cores: 2, memory: 4Gi, antiAffinity: [{matchLabels: {app: db}}]}'; may be repeated",
+    )
+
+
+def load(options: argparse.Namespace) -> Loaded:
+    """Read the cluster that the arguments name."""
+    text = _read(options.cluster)
+    name = "standard input" if options.cluster == "-" else options.cluster
+    try:
+        if options.format == "ganeti":
+            found = read_ganeti(text, name)
+            loaded = Loaded(found.cluster, overhead=False, notes=found.notes)
+        else:
+            file = read_cluster(text, name)
+            loaded = Loaded(file.to_cluster(), overhead=file.vm_overhead)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    asked = loaded.cluster.redundancy
+    redundancy = Redundancy(
+        asked.failures if options.failures is None else options.failures,
+        options.topology or asked.topology,
+    )
+    cluster = replace(loaded.cluster, redundancy=redundancy)
+    notes = [*loaded.notes, *_doubts(cluster)]
+    return replace(loaded, cluster=cluster, notes=tuple(notes))
+
+
+def _doubts(cluster: Cluster) -> Iterable[str]:
+    topology, failures = cluster.redundancy.topology, cluster.redundancy.failures
+    without = [host.name for host in cluster.hosts if host.domain(topology) is None]
+    if failures and without:
+        yield (
+            f"{len(without)} of {len(cluster.hosts)} hosts have no label {topology}, for example"
+            f" {without[0]}: each counts as a failure domain of its own"
+        )
+
+
+def given_vms(options: argparse.Namespace, loaded: Loaded, *, name: str) -> tuple[Vm, ...]:
+    """Return the virtual machines that the arguments describe, named apart from the cluster's.
+
+    Args:
+        options: With the arguments of `add_vms`.
+        loaded: The cluster.
+        name: What those are called that have no name.
+    """
+    entries = [_entry(text) for text in options.vm or ()]
+    simple = _simple(options)
+    if simple:
+        entries.insert(0, ("arguments", simple))
+    taken = {vm.name for vm in loaded.cluster.vms}
+    vms: list[Vm] = []
+    for i, (source, entry) in enumerate(entries, start=1):
+        unnamed = "name" not in entry
+        if unnamed:
+            entry["name"] = name if len(entries) == 1 else f"{name}-{i}"
+        try:
+            vms.extend(read_vm(entry, source).to_vms(overhead=loaded.overhead))
+        except FileError as error:
+            raise InputError(str(error)) from None
+    for vm in vms:
+        if vm.name in taken:
+            raise InputError(f'there is a virtual machine "{vm.name}" already: give another --name')
+        if vm.host is not None:
+            raise InputError(f'"{vm.name}" has a host: leave host out of --vm')
+        taken.add(vm.name)
+    return tuple(vms)
+
+
+def _entry(text: str) -> tuple[str, dict[str, Any]]:
+    try:
+        entry = yaml.safe_load(text)
+    except yaml.YAMLError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise InputError(f"--vm: {text!r} is no mapping: write '{{cores: 2, memory: 4Gi}}'")
+    return "--vm", entry
+
+
+def _simple(options: argparse.Namespace) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "cores": options.cores,
+        "memory": options.memory,
+        "count": options.count,
+        "name": options.name,
+        "labels": _pairs("--label", options.label),
+        "nodeSelector": _pairs("--node-selector", options.node_selector),
+        "networks": options.network,
+        "cpuFeatures": options.cpu_feature,
+    }
+    more = _pairs("--more", options.more)
+    entry["more"] = {key: int(n) if n.isdecimal() else n for key, n in more.items()}
+    entry = {key: value for key, value in entry.items() if value not in (None, {})}
+    if entry and not {"cores", "memory"} <= entry.keys():
+        raise InputError("a virtual machine needs --cores and --memory; or describe it by --vm")
+    return entry
+
+
+def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in given or ():
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise InputError(f"{option}: {text!r}: write KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def read_proof(path: str) -> Proof:
+    """Read a proof that `write_proof` wrote."""
+    text = _read(path)
+    try:
+        return proof_from_json(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: is no JSON: {error.msg}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def write_proof(path: str, proof: Proof) -> None:
+    """Write a proof as JSON."""
+    _write(path, json.dumps(proof_to_json(proof), indent=1) + "\n")
+
+
+def write_file(path: str, cluster: Cluster) -> None:
+    """Write a cluster as a cluster file."""
+    _write(path, write_cluster(cluster))
+
+
+def _read(path: str) -> str:
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is no UTF-8 text") from None
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`place`: where virtual machines go that have no host yet, and why nowhere."""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..advice import help_for
+from ..answer import NoPlacement, Placement
+from ..model import Cluster, Vm
+from ..scheduler import Scheduler
+from ..way import Advice
+from ..words import at_least
+from .inputs import Loaded, add_cluster, add_vms, given_vms, write_file, write_proof
+from .outcome import DONE, NO, InputError, Outcome, listed, paragraphs, table
+from .redundancy import verdict_data, verdict_text
+
+_SHOWN = 20
+"""Hosts whose reasons a table has, of each virtual machine; JSON has all."""
+_WAYS = 3
+"""Ways of one advice that are tried with the proof."""
+Answers = dict[str, Placement | NoPlacement]
+
+
+def add_verbs(verbs: Any, *, epilog: str) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "place",
+        help="where virtual machines go, or why nowhere",
+        description="Place the virtual machines of the file that have no host; or, if any are"
+        " given as arguments, those. With redundancy, only so that it is kept.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_cluster(parser)
+    add_vms(parser)
+    parser.add_argument("--proof", metavar="FILE", help="write the proof of N+k as JSON")
+    parser.add_argument("--write", metavar="FILE", help="write the cluster with what was placed")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
+    """Place virtual machines, one after the other by priority and name."""
+    cluster = loaded.cluster
+    wanted = given_vms(options, loaded, name="new")
+    if not wanted:
+        wanted = tuple(vm for vm in cluster.vms if vm.host is None)
+    if options.proof and not cluster.redundancy.failures:
+        raise InputError("--proof: the cluster is to survive no loss: give --failures 1 or more")
+    scheduler = Scheduler(cluster)
+    answers = _place(scheduler, wanted)
+    verdict = scheduler.verdict()
+    proof = scheduler.proof()
+    if options.proof and proof is not None:
+        write_proof(options.proof, proof)
+    if options.write:
+        write_file(options.write, _after(cluster, wanted, answers))
+    refused = [vm for vm in wanted if isinstance(answers[vm.name], NoPlacement)]
+    helps = {vm.name: tuple(_helps(scheduler, vm)) for vm in refused}
+    unproven = bool(options.proof) and proof is None
+    return Outcome(
+        NO if refused or unproven else DONE,
+        paragraphs(
+            _placements(wanted, answers),
+            *_whys(refused, answers, helps),
+            verdict_text(cluster, verdict),
+        ),
+        {
+            "placements": {
+                name: answer.host
+                for name, answer in answers.items()
+                if isinstance(answer, Placement)
+            },
+            "refused": [_refused(vm, answers[vm.name], helps[vm.name]) for vm in refused],
+            "redundancy": verdict_data(cluster, verdict),
+        },
+    )
+
+
+def _place(scheduler: Scheduler, vms: Sequence[Vm]) -> Answers:
+    order = sorted(vms, key=lambda vm: (-vm.priority, vm.name))
+    return {vm.name: scheduler.admit(vm) for vm in order}
+
+
+def _after(cluster: Cluster, wanted: Sequence[Vm], answers: Answers) -> Cluster:
+    """Return the cluster with the virtual machines that were asked for, where they were placed."""
+    names = {vm.name for vm in wanted}
+    hosts = {n: answer.host for n, answer in answers.items() if isinstance(answer, Placement)}
+    placed = (replace(vm, host=hosts.get(vm.name)) for vm in wanted)
+    rest = (vm for vm in cluster.vms if vm.name not in names)
+    return replace(cluster, vms=(*rest, *placed))
+
+
+def _helps(scheduler: Scheduler, vm: Vm) -> Iterator[Advice]:
+    """Yield what would help, as far as it keeps the redundancy too."""
+    state = scheduler.state
+    for advice in help_for(state, vm):
+        ways = advice.ways[:_WAYS]
+        if not state.redundancy.failures or not ways:
+            yield advice
+            continue
+        vms = (replace(v, host=state.hosts[state.host_of(n)].name) for n, v in state.vms.items())
+        now = Cluster(state.hosts, tuple(vms), state.redundancy)
+        if any(isinstance(Scheduler(w.applied(now)).place(w.vm), Placement) for w in ways):
+            yield advice
+
+
+def _placements(wanted: Sequence[Vm], answers: Answers) -> str:
+    if not wanted:
+        return "every virtual machine has a host: nothing to place"
+    rows = []
+    for vm in sorted(wanted, key=lambda vm: (-vm.priority, vm.name)):
+        answer = answers[vm.name]
+        host = answer.host if isinstance(answer, Placement) else None
+        rows.append((vm.name, host, vm.needs.cpu, at_least(vm.needs.memory)))
+    return table(("VM", "HOST", "CPU", "MEMORY"), rows, right="CPU MEMORY")
+
+
+def _whys(
+    refused: Sequence[Vm], answers: Answers, helps: Mapping[str, Sequence[Advice]]
+) -> Iterator[str]:
+    """Yield why virtual machines are placed nowhere; those with one answer together."""
+    alike: dict[object, list[str]] = defaultdict(list)
+    for vm in refused:
+        advices = tuple(advice.message for advice in helps[vm.name])
+        alike[answers[vm.name], advices].append(vm.name)
+    for names in alike.values():
+        answer = answers[names[0]]
+        if isinstance(answer, NoPlacement):
+            yield _why(listed(names), answer, helps[names[0]])
+
+
+def _why(who: str, answer: NoPlacement, helps: Sequence[Advice]) -> str:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for refusal in answer.refusals:
+        alone = NoPlacement(1, (refusal,)).message.split("fit: 1 ", 1)[1]
+        reasons[refusal.host].append(alone)
+    rows = [(host, ", ".join(words)) for host, words in list(reasons.items())[:_SHOWN]]
+    lines = [f"{who}: {answer.message}"]
+    if rows:
+        lines += ["", *(f"  {line}" for line in table(("HOST", "WHY NOT"), rows).splitlines())]
+    if len(reasons) > _SHOWN:
+        lines.append(f"  and {len(reasons) - _SHOWN} more hosts")
+    if helps:
+        lines += ["", "  what would help:", *(f"  - {advice.message}" for advice in helps)]
+    return "\n".join(lines)
+
+
+def _refused(vm: Vm, answer: Placement | NoPlacement, helps: Sequence[Advice]) -> dict[str, Any]:
+    refusals = answer.refusals if isinstance(answer, NoPlacement) else ()
+    return {
+        "vm": vm.name,
+        "message": answer.message if isinstance(answer, NoPlacement) else "",
+        "hosts": [
+            {
+                "host": r.host,
+                "reason": r.reason,
+                **({} if r.needs is None else {"needs": r.needs, "free": r.free}),
+                **({"detail": r.detail} if r.detail else {}),
+            }
+            for r in refusals
+        ],
+        "help": [advice.message for advice in helps],
+    }

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cluster survives, in words and as data."""
+
+from typing import Any
+
+from ..model import HOST, Cluster
+from ..proof import Impossible, NotProven, Proof, Verdict
+
+
+def wanted(cluster: Cluster) -> str:
+    """Return what the cluster is to survive, for example "N+1 over rack"."""
+    redundancy = cluster.redundancy
+    over = "hosts" if redundancy.topology == HOST else redundancy.topology
+    return f"N+{redundancy.failures} over {over}"
+
+
+def verdict_text(cluster: Cluster, verdict: Verdict) -> str:
+    """Return one sentence; empty where nothing is to be survived."""
+    if not cluster.redundancy.failures:
+        return ""
+    if isinstance(verdict, Proof):
+        form = f"{len(verdict.cases)} cases" if verdict.cases else "backup lists"
+        return f"{wanted(cluster)}: proven ({form})"
+    return f"{wanted(cluster)}: {verdict.message}"
+
+
+def verdict_data(cluster: Cluster, verdict: Verdict) -> dict[str, Any]:
+    """Return the same for programs; the proof itself goes to a file of its own."""
+    data: dict[str, Any] = {
+        "failures": cluster.redundancy.failures,
+        "topology": cluster.redundancy.topology,
+    }
+    if isinstance(verdict, Proof):
+        return {**data, "verdict": "proven"}
+    if isinstance(verdict, Impossible):
+        data |= {"verdict": "impossible", "lost": list(verdict.lost)}
+    elif isinstance(verdict, NotProven):
+        lost, unplaced = list(verdict.worst.lost), list(verdict.unplaced)
+        data |= {"verdict": "not proven", "lost": lost, "unplaced": unplaced}
+    return {**data, "message": verdict.message}
