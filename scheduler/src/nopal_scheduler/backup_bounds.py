@@ -3,16 +3,14 @@
 
 import numpy as np
 
+from .bounds import lack
 from .model import Vm
 from .proof import Impossible
 from .rules import Counts
 from .state import Amounts, State
-from .words import at_least, at_most
 
 
-def room_bound(
-    state: State, domain: Counts, names: tuple[str, ...], to_restart: Amounts
-) -> Impossible | None:
+def room_bound(state: State, domain: Counts, to_restart: Amounts) -> Impossible | None:
     """Tell whether for some loss of k domains less is free on all other hosts than is needed.
 
     What is lost counts once as need and once as free room that is gone: the k domains with the
@@ -20,10 +18,10 @@ def room_bound(
 
     Args:
         state: Where everything is.
-        domain: The failure domain of each host.
-        names: The names of the failure domains, more than k.
+        domain: The failure domain of each host, as index in `lost_with`; there are more than k.
         to_restart: By resource and failure domain the needs of what restarts.
     """
+    names = state.domain_names
     free = np.where(state.takes, np.maximum(state.free, 0), 0)
     count = state.redundancy.failures
     for r, resource in enumerate(state.resources):
@@ -33,15 +31,12 @@ def room_bound(
         needed = int(to_restart[r, worst].sum())
         left = int(freed.sum() - freed[worst].sum())
         if needed > left:
-            words = (at_least(needed), at_most(left)) if resource == "memory" else (needed, left)
-            return Impossible(
-                tuple(sorted(names[d] for d in worst)),
-                f"{words[0]} of {resource} are to restart, and {words[1]} are free on what is left",
-            )
+            lost = tuple(sorted(names[d] for d in worst))
+            return Impossible(lost, lack(resource, needed - left))
     return None
 
 
-def host_bound(state: State, domain: Counts, names: tuple[str, ...], vm: Vm) -> Impossible | None:
+def host_bound(state: State, domain: Counts, vm: Vm) -> Impossible | None:
     """Tell whether every host with room for one virtual machine can be lost together with its own.
 
     Nothing else is moved, so that no host gets more room than it has.
@@ -51,7 +46,8 @@ def host_bound(state: State, domain: Counts, names: tuple[str, ...], vm: Vm) -> 
     others = set(domain[enough].tolist()) - {home}
     if len(others) >= state.redundancy.failures:
         return None
+    names = state.domain_names
     return Impossible(
         tuple(sorted(names[d] for d in (home, *others))),
-        f'no host that is left has room for "{vm.name}"',
+        f'no host that is left has room for vm "{vm.name}" and may take it',
     )

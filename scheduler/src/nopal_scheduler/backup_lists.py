@@ -15,7 +15,7 @@ from .backup_rules import ApartBook
 from .backup_sums import BackupSums, Trigger
 from .model import Vm
 from .rules import Counts, Mask
-from .state import Amounts, State
+from .state import State
 
 Hosts = tuple[int, ...]
 _WIDTH = (4, 3, 2)

@@ -9,7 +9,7 @@ from .backup_bounds import host_bound, room_bound
 from .backup_lists import BackupLists
 from .backup_rehoming import Rehoming, Stuck
 from .backup_sums import Trigger
-from .model import RuleKind, Vm, failure_domain
+from .model import RuleKind, Vm
 from .proof import Case, Impossible, NotProven, Proof, Verdict
 from .state import Amounts, State
 
@@ -34,9 +34,8 @@ class BackupProver:
     def __init__(self, state: State) -> None:
         self._state = state
         self._failures = state.redundancy.failures
-        topology = state.redundancy.topology
-        self._names = tuple(sorted({failure_domain(host, topology) for host in state.hosts}))
-        """The failure domains, in the order of `State.lost_with`."""
+        self._names = state.domain_names
+        """The failure domains; in everything below they are their index here."""
         self._domain = np.zeros(len(state.hosts), dtype=np.int64)
         """The failure domain of every host."""
         for number, lost in enumerate(state.lost_with):
@@ -146,9 +145,8 @@ class BackupProver:
         """Return what stands against a proof, one that got no list given."""
         state = self._state
         vm = state.vms[stuck[0]]
-        bound = room_bound(state, self._domain, self._names, self._to_restart) or host_bound(
-            state, self._domain, self._names, vm
-        )
+        bound = room_bound(state, self._domain, self._to_restart)
+        bound = bound or host_bound(state, self._domain, vm)
         if bound is not None:
             return bound
         lost = np.isin(self._domain, stuck[1])
