@@ -13,6 +13,8 @@ from itertools import combinations
 from .model import Cluster, Host, Room, Rule, RuleKind, Vm, failure_domain
 from .proof import Case, Proof
 
+_Labels = frozenset[tuple[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -180,10 +182,13 @@ class _World:
         """The hosts of each failure domain."""
         for host in cluster.hosts:
             self.domains[failure_domain(host, cluster.redundancy.topology)].append(host.name)
+        self._alike: dict[_Labels, set[str]] = defaultdict(set)
+        """Those placed, by all of their labels: far fewer than virtual machines."""
         self.on: dict[str, list[Vm]] = {name: [] for name in self.hosts}
         self.used: dict[str, Room] = {host.name: host.allocated for host in cluster.hosts}
         for vm in self.placed:
             host_name = vm.host or ""
+            self._alike[frozenset(vm.labels.items())].add(vm.name)
             self.on[host_name].append(vm)
             self.used[host_name] = self.used[host_name] + vm.needs
         self.rules = {vm.name: [rule for rule in vm.rules if rule.required] for vm in cluster.vms}
@@ -197,7 +202,7 @@ class _World:
         """By required anti-affinity rule: who holds it."""
         self._mismatches: dict[tuple[str, str], tuple[str, ...]] = {}
         self._matching: dict[Rule, _Group] = {}
-        self._against: dict[str, list[Rule]] = {}
+        self._against: dict[_Labels, list[Rule]] = {}
         self._usable: dict[tuple[str, str], dict[str, list[str]]] = {}
 
     def _malformed(self, cluster: Cluster) -> Iterator[Violation]:
@@ -236,16 +241,17 @@ class _World:
     def matching(self, rule: Rule) -> "_Group":
         """Return the placed virtual machines that the rule's selector matches."""
         if rule not in self._matching:
-            names = {vm.name for vm in self.placed if rule.matches(vm.labels)}
-            self._matching[rule] = self._group(names, rule.topology)
+            alike = (vms for labels, vms in self._alike.items() if rule.matches(dict(labels)))
+            self._matching[rule] = self._group(set().union(*alike), rule.topology)
         return self._matching[rule]
 
     def against(self, vm_name: str) -> list[Rule]:
         """Return the required anti-affinity rules, whoever holds them, that match it."""
-        if vm_name not in self._against:
-            labels = self.vms[vm_name].labels
-            self._against[vm_name] = [rule for rule in self.holding if rule.matches(labels)]
-        return self._against[vm_name]
+        labels = self.vms[vm_name].labels
+        key = frozenset(labels.items())
+        if key not in self._against:
+            self._against[key] = [rule for rule in self.holding if rule.matches(labels)]
+        return self._against[key]
 
     def usable(self, vm_name: str, topology: str) -> dict[str, list[str]]:
         """Return the domains that it could use, room and rules aside, with their hosts for it."""
