@@ -45,8 +45,13 @@ def place(state: State, vm: Vm) -> Placement | NoPlacement:
     return Placement(state.hosts[best[0]].name)
 
 
-def ranking(state: State, vm: Vm) -> Sequence[int]:
+def ranking(state: State, vm: Vm, *, fullest: bool = False) -> Sequence[int]:
     """Return every host that fits, best first; the first is that of `place`.
+
+    Args:
+        state: Where everything else is.
+        vm: One that the state does not have.
+        fullest: Take the most loaded host first where preferences are equal: it packs tighter.
 
     Raises:
         ValueError: the state has a virtual machine of that name.
@@ -55,7 +60,8 @@ def ranking(state: State, vm: Vm) -> Sequence[int]:
     if not hosts.size:
         return []
     shares = [share[hosts] for share in _shares(state, vm)]
-    keys = [_sum(shares), reduce(np.maximum, shares)]
+    sign = -1.0 if fullest else 1.0
+    keys = [sign * _sum(shares), sign * reduce(np.maximum, shares)]
     if _prefers(vm):
         keys.append(-_preference(state, vm)[hosts].astype(np.float64))
     # lexsort is stable and takes its last key first: equals stay in the order of their names.

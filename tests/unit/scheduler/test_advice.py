@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would help: only what is true, and the smallest lack first."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nopal_scheduler.advice import Advice, Way, help_for
+from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
+from nopal_scheduler.place import Placement, place, ranking
+from nopal_scheduler.state import State
+from support.tinyclusters import clusters, vms
+
+GIB = 2**30
+WEB = (("app", "web"),)
+APART = Rule(RuleKind.ANTI_AFFINITY, WEB, "rack")
+LAN = frozenset({"lan"})
+
+
+@st.composite
+def misfits(draw: st.DrawFn) -> tuple[Cluster, Vm]:
+    """A cluster and a virtual machine that wants much of it."""
+    cluster = draw(clusters(max_hosts=4, max_vms=5))
+    vm = draw(vms("new", ruled=True))
+    more = draw(vms("more", ruled=True))
+    labels = draw(st.sampled_from(({}, {}, {"disk": "ssd"}, {"rack": "r1"})))
+    return cluster, replace(
+        vm,
+        needs=vm.needs + Room(draw(st.integers(0, 5)), draw(st.integers(0, 6))),
+        networks=draw(st.sampled_from(((), ("lan",), ("lan", "dmz")))),
+        node_selector=labels,
+        rules=vm.rules + more.rules,
+    )
+
+
+@given(misfits())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_every_way_is_enough(misfit: tuple[Cluster, Vm]) -> None:
+    cluster, vm = misfit
+    state = State(cluster)
+    advices = help_for(state, vm, most=100)
+    if isinstance(place(state, vm), Placement):
+        assert not advices
+    for advice in advices:
+        assert advice.message.startswith("fits ")
+        assert advice.ways
+        for way in advice.ways:
+            then = State(way.applied(cluster))
+            assert isinstance(place(then, way.vm), Placement), advice
+            if way.host is not None:
+                assert then.index[way.host.name] in ranking(then, way.vm), advice
+    assert help_for(State(replace(cluster, vms=cluster.vms[::-1])), vm, most=100) == advices
+
+
+@given(misfits())
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_one_byte_less_is_not_enough(misfit: tuple[Cluster, Vm]) -> None:
+    """The lack is what it says, to the last byte and processor."""
+    cluster, vm = misfit
+    state = State(cluster)
+    there = {host.name: host for host in cluster.hosts}
+    for advice in help_for(state, vm, most=100):
+        for way in advice.ways:
+            if " free on " in advice.message and way.host is not None:
+                old = there[way.host.name].allocated
+                for less in (Room(1, 0), Room(0, 1)):
+                    now = way.host.allocated + less
+                    if now.cpu <= old.cpu and now.memory <= old.memory:
+                        host = replace(way.host, allocated=now)
+                        then = State(Way(vm, host).applied(cluster))
+                        assert then.index[host.name] not in ranking(then, vm)
+
+
+def host(name: str, rack: str = "", taken: int = 0, **more: object) -> Host:
+    labels = {"rack": rack} if rack else {}
+    made = Host(name, Room(8, 8 * GIB), Room(0, taken * GIB), labels=labels)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def advice(vm: Vm, *hosts: Host, there: tuple[Vm, ...] = (), over: str = HOST) -> list[str]:
+    state = State(Cluster(hosts, there, Redundancy(0, over)))
+    return [advice.message for advice in help_for(state, vm)]
+
+
+def test_room_by_failure_domain_the_smallest_lack_first() -> None:
+    hosts = (
+        *(host("a1", "a", taken=7), host("a2", "a", taken=7)),
+        *(host("b1", "b", taken=6), host("b2", "b", taken=7)),
+        *(host("c1", "c", taken=7), host("c2", "c", taken=5, blocked="not ready")),
+        host("d1", taken=8),
+    )
+    assert advice(Vm("x", Room(2, 3 * GIB)), *hosts, over="rack") == [
+        "fits if 3Gi of memory were free on any host of rack b (b1 lacks the least: 1Gi of memory)",
+        "fits if 3Gi of memory were free on any host of rack a (a1 lacks the least: 2Gi of memory)",
+        "fits if 3Gi of memory were free on host c1 of rack c (it lacks 2Gi of memory)",
+        "fits on host c2 if it took virtual machines again (not ready)",
+    ]
+
+
+def test_one_lack_is_less_than_two_and_a_host_that_is_too_small_is_none() -> None:
+    hosts = (
+        host("a", allocated=Room(7, 6 * GIB)),
+        host("b", taken=8),
+        host("c", capacity=Room(8, 2 * GIB)),
+    )
+    assert advice(Vm("x", Room(2, 3 * GIB)), *hosts) == [
+        "fits if 3Gi of memory were free on host b (it lacks 3Gi of memory)",
+        "fits if 2 cpu and 3Gi of memory were free on host a (it lacks 1 cpu and 1Gi of memory)",
+    ]
+
+
+def test_without_domains_hosts_are_named_until_they_are_many() -> None:
+    full = [host(f"h{i}", taken=7) for i in range(5)]
+    lack = "(h0 lacks the least: 1Gi of memory)"
+    vm = Vm("x", Room(1, 2 * GIB))
+    assert advice(vm, *full) == [f"fits if 2Gi of memory were free on any host {lack}"]
+    small = host("s", capacity=Room(1, GIB))
+    assert advice(vm, *full[:3], small) == [
+        f"fits if 2Gi of memory were free on any of h0, h1 and h2 {lack}"
+    ]
+    assert advice(vm, *full, small) == [
+        f"fits if 2Gi of memory were free on any of h0, h1 and 3 more {lack}"
+    ]
+
+
+def test_networks_and_labels_where_there_is_room() -> None:
+    hosts = (
+        host("a", networks=LAN),
+        host("b", labels={"disk": "ssd"}),
+        host("c", networks=LAN),
+        host("d", taken=8),
+    )
+    vm = Vm("x", Room(1, GIB), networks=("lan",), node_selector={"disk": "ssd"})
+    assert advice(vm, *hosts) == [
+        "fits on host b if network lan were realized there",
+        "fits on any of a and c if it had label disk=ssd",
+    ]
+
+
+def test_a_label_that_moves_the_host_to_another_domain_is_no_advice() -> None:
+    vm = Vm("x", Room(1, GIB), node_selector={"rack": "a"}, rules=(APART,))
+    assert advice(vm, host("h")) == []
+    assert advice(replace(vm, rules=()), host("h")) == ["fits on host h if it had label rack=a"]
+
+
+def test_a_host_back_in_an_empty_domain_does_not_help_against_a_spread() -> None:
+    """It would make the spread of the others worse, and takes the virtual machine itself."""
+    even = Rule(RuleKind.SPREAD, WEB, "rack")
+    vm = Vm("x", Room(1, GIB), labels=dict(WEB), rules=(even,))
+    there = tuple(Vm(f"w{i}", Room(1, 0), "b", labels=dict(WEB)) for i in range(2))
+    hosts = (host("a", "a", taken=8), host("b", "b"), host("c", "c", draining=True))
+    assert advice(vm, *hosts, there=there) == [
+        "fits if 1Gi of memory were free on host a of rack a (it lacks 1Gi of memory)",
+        "fits on host c if it took virtual machines again (draining)",
+        "fits if its spread of app=web in topology rack (at most 1 apart) were only preferred",
+    ]
+
+
+def test_a_rule_that_stands_alone_against_it() -> None:
+    there = (Vm("w", Room(1, GIB), "a", labels=dict(WEB)),)
+    assert advice(Vm("x", Room(1, GIB), rules=(APART,)), host("a", "1"), there=there) == [
+        "fits if its anti-affinity to app=web in topology rack were only preferred"
+    ]
+
+
+def test_nothing_helps_where_nobody_has_the_resource() -> None:
+    assert advice(Vm("x", Room(1, GIB, {"gpu": 1})), host("a", taken=8)) == []
+
+
+def test_movers_are_asked_at_the_end_and_even_if_it_fits() -> None:
+    moves = Advice("fits with 1 move: w from a to b")
+    state = State(Cluster((host("a", taken=8),)))
+    vm = Vm("x", Room(1, GIB))
+    assert help_for(state, vm, movers=(lambda *_: None, lambda *_: moves))[-1] == moves
+    assert help_for(State(Cluster((host("a"),))), vm, movers=(lambda *_: moves,)) == (moves,)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words for why a host is no place."""
+
+from dataclasses import replace
+
+from nopal_scheduler.explain import not_admitted
+from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
+from nopal_scheduler.place import NoPlacement, no_placement, place
+from nopal_scheduler.proof import Case, Impossible, NotProven
+from nopal_scheduler.state import State
+
+GIB = 2**30
+WEB = (("app", "web"),)
+APART = Rule(RuleKind.ANTI_AFFINITY, WEB, "rack")
+
+
+def host(name: str, rack: str = "", **more: object) -> Host:
+    made = Host(name, Room(8, 8 * GIB), labels={"rack": rack} if rack else {})
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def web(name: str, at: str | None = None, *rules: Rule) -> Vm:
+    return Vm(name, Room(1, 5 * GIB), at, labels=dict(WEB), rules=rules)
+
+
+def why(vm: Vm, *hosts: Host, there: tuple[Vm, ...] = ()) -> str:
+    answer = place(State(Cluster(hosts, there)), vm)
+    assert isinstance(answer, NoPlacement)
+    return answer.message
+
+
+def test_room_as_kube_scheduler_words_it() -> None:
+    there = (web("w1", "a"), web("w2", "b"))
+    hosts = (host("a"), host("b", allocated=Room(0, GIB)), host("c", blocked="not ready"))
+    assert why(Vm("x", Room(2, 8 * GIB)), *hosts, there=there) == (
+        "0/3 hosts fit: 2 insufficient memory (needs 8Gi, at most 3Gi free), 1 not ready"
+    )
+
+
+def test_what_a_host_has_not() -> None:
+    vm = Vm(
+        "x",
+        Room(1, GIB),
+        networks=("lan",),
+        cpu_features=frozenset({"avx512f"}),
+        node_selector={"disk": "ssd"},
+    )
+    assert why(vm, host("a"), host("b", networks=frozenset({"lan"}), draining=True)) == (
+        "0/2 hosts fit: 1 cpu feature avx512f missing, 1 draining, 1 network lan not realized,"
+        " 1 no label disk=ssd"
+    )
+
+
+def test_further_resources() -> None:
+    gpus = host("a", capacity=Room(8, 8 * GIB, {"gpu": 2}))
+    there = (Vm("w", Room(1, GIB, {"gpu": 1}), "a"),)
+    wants = Vm("x", Room(1, GIB, {"gpu": 2}))
+    assert why(wants, gpus, host("b"), there=there) == (
+        "0/2 hosts fit: 2 insufficient gpu (needs 2, at most 1 free)"
+    )
+    assert why(wants, host("a"), host("b")) == "0/2 hosts fit: 2 no gpu"
+
+
+def test_rules_are_named_with_their_topology() -> None:
+    hosts = (host("a", "1"), host("b", "1"), host("c", "2"), host("d"))
+    there = (web("w1", "a"),)
+    near_db = Rule(RuleKind.AFFINITY, (("app", "db"), ("tier", "1")), "rack")
+    assert why(web("x", None, near_db, APART), *hosts, there=there) == (
+        "0/4 hosts fit: 3 affinity to app=db,tier=1 in topology rack,"
+        " 2 anti-affinity to app=web in topology rack,"
+        " 1 insufficient memory (needs 5Gi, 3Gi free),"
+        " 1 no label rack for its affinity to app=db,tier=1 in topology rack,"
+        " 1 no label rack for its anti-affinity to app=web in topology rack"
+    )
+
+
+def test_a_spread_says_how_far_apart() -> None:
+    even = Rule(RuleKind.SPREAD, WEB, "rack", max_skew=2)
+    there = (replace(web("w1", "a"), needs=Room()), replace(web("w2", "a"), needs=Room()))
+    hosts = (host("a", "1"), host("b", "2", allocated=Room(8, 0)))
+    assert why(web("x", None, even), *hosts, there=there) == (
+        "0/2 hosts fit: 1 insufficient cpu (needs 1, 0 free),"
+        " 1 spread of app=web in topology rack (at most 2 apart)"
+    )
+
+
+def test_others_that_want_to_be_apart_from_it() -> None:
+    alone = Rule(RuleKind.ANTI_AFFINITY, WEB, HOST)
+    there = (Vm("w", Room(1, GIB), "a", rules=(alone,)),)
+    words = "others' anti-affinity to app=web in topology host"
+    assert why(web("x"), host("a"), there=there) == f"0/1 hosts fit: 1 {words}"
+    # The same rule on both sides is one reason where its own says it, and the other's elsewhere.
+    both = (*there, replace(web("v", "b", alone), needs=Room(1, GIB)))
+    assert why(web("x", None, alone), host("a"), host("b"), there=both) == (
+        f"0/2 hosts fit: 1 anti-affinity to app=web in topology host, 1 {words}"
+    )
+
+
+def test_hosts_that_fit_but_are_not_proven() -> None:
+    cluster = Cluster((host("a"), host("b"), host("c", blocked="not ready")))
+    state = State(replace(cluster, redundancy=Redundancy(1)))
+    lost = NotProven(Case(("b",), {"v": "a"}), ("w",))
+    none = Impossible(("a", "b"), "nothing is left")
+    answer = no_placement(
+        state, web("x"), [not_admitted(state, 0, lost), not_admitted(state, 1, none)]
+    )
+    assert answer.message == (
+        "0/3 hosts fit: 1 N+1 impossible (after the loss of a, b nothing is left),"
+        " 1 N+1 not proven (after the loss of b no new host was found for 1 of 2 virtual machines),"
+        " 1 not ready"
+    )
+    same = [replace(not_admitted(state, i, lost), detail=f"case {i}") for i in (0, 1)]
+    assert no_placement(state, web("x"), same).message == (
+        "0/3 hosts fit: 2 N+1 not proven (for example case 0), 1 not ready"
+    )
+
+
+def test_no_host_at_all() -> None:
+    assert why(web("x")) == "0/0 hosts fit: there is no host"
