@@ -88,14 +88,16 @@ class BackupProver:
         self._enter(vm, host)
         if self._lists is None:
             return
-        vms = [] if self._uncovered(vm) else _restarting(vm)
+        covered = not self._uncovered(vm)
         change = self._change(self._lists, vm)
-        if change.settle(vms, host) is not None:
-            change.undo()
-            change = self._change(self._lists, vm, limit=len(self._lists.parked[host]))
-            change.relieve(host)
-            vms += [self._state.vms[name] for name in change.waiting]
-        self._retry([*vms, *(_restarting(vm) if self._uncovered(vm) else ())])
+        if change.settle(_restarting(vm) if covered else (), host) is None:
+            if not covered:
+                self._retry([vm])
+            return
+        change.undo()
+        change = self._change(self._lists, vm, limit=len(self._lists.parked[host]))
+        change.relieve(host)
+        self._retry([*_restarting(vm), *(self._state.vms[name] for name in change.waiting)])
 
     def remove(self, name: str) -> None:
         """Take a virtual machine away; raises KeyError."""
