@@ -15,6 +15,7 @@ from nopal_scheduler.model import Cluster, Redundancy, Room, Vm
 from nopal_scheduler.place import Placement
 from nopal_scheduler.proof import Proof
 from nopal_scheduler.scheduler import Scheduler
+from support.killer import killed
 
 GOAL = 0.98
 REFUSALS = 20
@@ -80,9 +81,10 @@ def _ours(report: Report, name: str, empty: Cluster, seed: int) -> _Stream:
     verdict = scheduler.verdict()
     if not isinstance(verdict, Proof):
         raise RuntimeError(f"{name}: admitted without a proof: {verdict.message}")
-    found = (*check_placement(stream.cluster), *check_proof(stream.cluster, verdict))
+    checked = (*check_placement(stream.cluster), *check_proof(stream.cluster, verdict))
+    found = (*(each.message for each in checked), *killed(stream.cluster, verdict))
     for violation in found:
-        report.say(f"VIOLATION {name}: {violation.message}")
+        report.say(f"VIOLATION {name}: {violation}")
     return replace(stream, violations=len(found))
 
 

@@ -47,7 +47,7 @@ _FULL = (
     _Case(200, 2_000, 1),
     _Case(200, 2_000, 1, rules=True),
     _Case(200, 4_000, 1, full=True),
-    _Case(200, 4_000, 1, rules=True, full=True),
+    _Case(200, 3_600, 1, rules=True, full=True),
     _Case(50, 500, 2, rules=True),
     _Case(200, 2_000, 2),
     _Case(200, 2_000, 2, rules=True),
