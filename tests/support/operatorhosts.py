@@ -16,7 +16,7 @@ from nopal_operator.facts import is_live
 from nopal_operator.places import capacity_of
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import key_of
-from nopal_scheduler import Room, vm_cost
+from nopal_scheduler.model import Room, vm_cost
 from support.operatorlab import GIB, Lab
 
 

@@ -69,12 +69,25 @@ def _of_vm(world: World, dirty: Dirty, change: Change) -> None:
                 dirty.now.add(network.record.key)
         if facts.node:
             dirty.soon.add(Key(HOST.kind, "", facts.node))
+    _of_room(world, dirty, change)
     if isinstance(before, VmFacts) and (after is None or before != after):
-        freed = before.node and (not isinstance(after, VmFacts) or after.node != before.node)
-        if freed:
-            dirty.now.update(world.waiting(before.zone))
         for network_name, mac in before.macs:
             dirty.now.update(f.key for f in world.with_mac(network_name, mac) if f.waiting)
+
+
+def _of_room(world: World, dirty: Dirty, change: Change) -> None:
+    """Look again at those that wait: for room, for others to come, or for rules of others to go."""
+    before = change.before.hold if isinstance(change.before, VmFacts) else None
+    after = change.after.hold if isinstance(change.after, VmFacts) else None
+    facts = change.after or change.before
+    if facts is None:
+        return
+    if before is not None and (after is None or before.host != after.host):
+        dirty.now.update(world.waiting(facts.zone))
+    elif before is not None and after is not None and before.vm != after.vm:
+        dirty.soon.update(world.waiting(facts.zone))
+    elif before is None and after is not None:
+        dirty.soon.update(world.looking_around(facts.zone))
 
 
 def _of_disk(world: World, dirty: Dirty, key: Key, change: Change) -> None:

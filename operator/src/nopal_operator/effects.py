@@ -36,7 +36,7 @@ class Effects:
     Args:
         api: reads and writes.
         cache: gets every answer, so that the next plan sees what this one wrote.
-        world: holds the reservations and the times of writes.
+        world: holds the room that was given and the times of writes.
         on_change: is told the key of every object that an answer brought news of.
         clock: monotonic seconds, the same that the world's times are of.
     """
@@ -63,14 +63,14 @@ class Effects:
         Raises:
             NopalError: a step failed and looking at once would not help.
         """
-        reserved = next((s.reservation for s in plan.steps if isinstance(s, Reserve)), None)
+        reserved = next((s.hold.vm.name for s in plan.steps if isinstance(s, Reserve)), None)
         written: dict[Key, Record] = {}
         for step in plan.steps:
             try:
                 await self._step(step, written)
             except (ConflictError, NotFoundError) as error:
                 if reserved is not None:
-                    self._world.reservations.drop(reserved.uid)
+                    self._world.schedulers.drop(reserved)
                 if await self._read_again(step):
                     return _AFTER_CONFLICT
                 raise ConflictError(error.reason, error.message) from error
@@ -79,17 +79,17 @@ class Effects:
                 # object is seen again.
                 unknown = isinstance(error, TransientError) and _key_of(step) == key
                 if reserved is not None and not unknown:
-                    self._world.reservations.drop(reserved.uid)
+                    self._world.schedulers.drop(reserved)
                 raise
         if reserved is None and key.kind == VIRTUAL_MACHINE.kind:
             vm = self._cache.get(key)
             if vm is not None:
-                self._world.reservations.drop(vm.uid)
+                self._world.schedulers.drop(vm.uid)
         return plan.requeue_after
 
     async def _step(self, step: Step, written: dict[Key, Record]) -> None:
         if isinstance(step, Reserve):
-            self._world.reservations.assume(step.reservation)
+            self._world.schedulers.assume(step.hold)
         elif isinstance(step, ApplyStatus):
             await self._apply(step, written)
         elif isinstance(step, SetFinalizers):

@@ -10,9 +10,10 @@ from nopal_api import names
 from nopal_api.disk import Disk
 from nopal_api.quantity import whole_mib
 from nopal_api.virtualmachine import VirtualMachine, VirtualMachineStatus
+from nopal_operator.candidates import candidate
+from nopal_operator.schedulers import Hold
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import Record
-from nopal_scheduler import Room, vm_cost
 
 # Why a guest went down without having been asked to, and the restart policies that leave it so.
 _LEFT_DOWN = {
@@ -30,10 +31,8 @@ class VmFacts:
     uid: str
     created: str
     zone: str
-    node: str
-    """The host that it holds room on; empty if it holds none."""
-    room: Room
-    """The room that it holds there."""
+    hold: Hold | None
+    """The room that it holds, and where."""
     epoch: int
     """Epoch of its assignment, 0 without one."""
     waiting: bool
@@ -44,6 +43,13 @@ class VmFacts:
     """The Networks that its spec names or its guest is connected to."""
     macs: frozenset[tuple[str, str]]
     """Its MAC addresses, each with the Network."""
+    looks_around: bool
+    """A required rule may let it in once others have come."""
+
+    @property
+    def node(self) -> str:
+        """Return the host that it holds room on; empty if it holds none."""
+        return self.hold.host if self.hold is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ def vm_facts(record: Record, vm: VirtualMachine) -> VmFacts:
     """Return the facts of a virtual machine."""
     assignment = vm.status.assignment
     live = assignment is not None and not is_released(vm.status)
+    placement = vm.spec.placement
     networks = {interface.network.name for interface in vm.spec.interfaces}
     if live and assignment is not None:
         networks.update(interface.network for interface in assignment.interfaces)
@@ -115,8 +122,7 @@ def vm_facts(record: Record, vm: VirtualMachine) -> VmFacts:
         uid=record.uid,
         created=record.created,
         zone=vm.spec.zone,
-        node=assignment.node_name if live and assignment else "",
-        room=vm_cost(assignment.cores, assignment.memory) if live and assignment else Room(),
+        hold=_hold(record, vm) if live else None,
         epoch=assignment.epoch if assignment else 0,
         waiting=not live
         and not record.deleting
@@ -125,7 +131,22 @@ def vm_facts(record: Record, vm: VirtualMachine) -> VmFacts:
         disks=tuple(Key("Disk", record.namespace, d.disk.name) for d in vm.spec.disks),
         networks=frozenset(networks),
         macs=macs_of(record.uid, vm),
+        looks_around=any(r.weight is None for r in (*placement.affinity, *placement.spread)),
     )
+
+
+def _hold(record: Record, vm: VirtualMachine) -> Hold | None:
+    assignment = vm.status.assignment
+    if assignment is None:
+        return None
+    seen = candidate(
+        record,
+        vm,
+        cores=assignment.cores,
+        memory=assignment.memory,
+        networks=(interface.network for interface in assignment.interfaces),
+    )
+    return Hold(seen, assignment.node_name, assignment.epoch)
 
 
 def disk_facts(record: Record, disk: Disk) -> DiskFacts:

@@ -10,9 +10,11 @@ from nopal_api.host import Host
 from nopal_api.quantity import parse_bytes
 from nopal_api.shared import Resources
 from nopal_api.zone import HostReserved, Zone
+from nopal_operator.schedulers import Site
 from nopal_operator.world import Known, World
-from nopal_scheduler import Host as Place
-from nopal_scheduler import Room, host_capacity
+from nopal_scheduler.answer import NoPlacement, Placement
+from nopal_scheduler.model import HOST, Redundancy, Room, Vm, host_capacity
+from nopal_scheduler.model import Host as Place
 
 UNTOLD = "not ready (no heartbeat seen yet)"
 
@@ -82,24 +84,53 @@ def _capacity(total: Resources, reserved: HostReserved, percent: int) -> Room:
     )
 
 
-def places(world: World, zone: Known[Zone], *, without: str = "") -> tuple[Place, ...]:
-    """Return the zone's hosts as the scheduler sees them.
+def place_in(world: World, zone: Known[Zone], vm: Vm) -> Placement | NoPlacement:
+    """Return where a virtual machine goes in a zone, with its redundancy kept, or why nowhere."""
+    return world.schedulers.place(zone.record.name, site_of(world, zone), vm)
 
-    Args:
-        world: what is known.
-        zone: the zone.
-        without: UID of the virtual machine that is to be placed: its own reservation is not in
-            its way.
+
+def site_of(world: World, zone: Known[Zone]) -> Site:
+    """Return the zone's hosts as the scheduler sees them, and what it is to survive.
+
+    Made anew only where a host, a node, a zone or a heartbeat has changed.
     """
-    return tuple(
-        Place(
-            name=host.record.name,
-            capacity=capacity_of(host.model, zone.model),
-            allocated=world.load(host.record.name, without=without),
-            networks=frozenset(n.name for n in host.model.status.networks if n.ready == "True"),
-            blocked=blocked(world, host, zone),
-        )
-        for host in world.hosts(zone.record.name)
+    name = zone.record.name
+    known = world.sites.get(name)
+    if known is not None and known[:2] == (world.surroundings, world.heartbeats):
+        return known[2]
+    site = Site(
+        tuple(_place(world, zone, host) for host in world.hosts(name)), _redundancy(zone.model)
+    )
+    if known is not None and known[2] == site:
+        site = known[2]
+    world.sites[name] = (world.surroundings, dict(world.heartbeats), site)
+    return site
+
+
+def _place(world: World, zone: Known[Zone], host: Known[Host]) -> Place:
+    why_not = blocked(world, host, zone)
+    return Place(
+        name=host.record.name,
+        capacity=capacity_of(host.model, zone.model),
+        networks=frozenset(n.name for n in host.model.status.networks if n.ready == "True"),
+        labels=world.node_labels(host.record.name) or {},
+        blocked=why_not,
+        draining=not why_not and host.model.spec.scheduling == "Draining",
+    )
+
+
+def _redundancy(zone: Zone) -> Redundancy:
+    wanted = zone.spec.redundancy
+    if wanted is None or not wanted.failures:
+        return Redundancy()
+    return Redundancy(wanted.failures, wanted.topology_key or HOST)
+
+
+def is_unclear(world: World, zone: str) -> bool:
+    """Tell whether a host of the zone was not heard of yet, which may be all that it lacks."""
+    return any(
+        world.heartbeats.get(host.record.name) is None and not not_ready(world, host)
+        for host in world.hosts(zone)
     )
 
 

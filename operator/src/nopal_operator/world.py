@@ -20,13 +20,15 @@ from nopal_api.network import Network
 from nopal_api.virtualmachine import VirtualMachine
 from nopal_api.zone import Zone
 from nopal_operator.facts import DiskFacts, VmFacts, disk_facts, vm_facts
+from nopal_operator.schedulers import Schedulers, Site
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import ObjectCache, Record
-from nopal_scheduler import Reservations, Room
+from nopal_scheduler.model import Room
 
 M = TypeVar("M", bound=ApiModel)
 T = TypeVar("T")
 _PARSED_LIMIT = 256
+_SURROUNDINGS = frozenset({HOST.kind, NODE.kind, ZONE.kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +115,16 @@ class World:
         self.times = Times()
         self.heartbeats: dict[str, bool | None] = {}
         """By node: whether the host's Lease is fresh; None while it cannot be told."""
-        self.reservations = Reservations()
+        self.schedulers = Schedulers()
+        """What holds room, by assignment or by a decision that is not seen back yet."""
+        self.surroundings = 0
+        """Another number whenever a host, a node or a zone has changed."""
+        self.sites: dict[str, tuple[int, dict[str, bool | None], Site]] = {}
+        """By zone: its hosts as last made, with the surroundings and heartbeats of then."""
         self._vms: dict[Key, VmFacts] = {}
         self._disks: dict[Key, DiskFacts] = {}
         self._versions: dict[Key, str] = {}
         self._parsed: dict[tuple[str, str], ApiModel] = {}
-        self._load: defaultdict[str, Room] = defaultdict(Room)
         self._by: _Index[Key] = _Index()
 
     # What plans ask for.
@@ -180,14 +186,9 @@ class World:
         """Return the facts of a disk."""
         return self._disks.get(key)
 
-    def load(self, node: str, *, without: str = "") -> Room:
-        """Return the room that is taken on a host, reservations included.
-
-        Args:
-            node: the host.
-            without: UID of a virtual machine whose reservation does not count.
-        """
-        return self._load[node] + self.reservations.on(node, without=without)
+    def load(self, node: str) -> Room:
+        """Return the room that is taken on a host, decisions included."""
+        return self.schedulers.load(node)
 
     def claimed_by(self, vm_uid: str) -> tuple[Key, ...]:
         """Return the disks that the virtual machine with that UID claims."""
@@ -208,6 +209,10 @@ class World:
     def waiting(self, zone: str) -> tuple[Key, ...]:
         """Return the virtual machines of a zone that wait for a host."""
         return self._sorted("waiting", zone)
+
+    def looking_around(self, zone: str) -> tuple[Key, ...]:
+        """Return those that wait in a zone and may get a host because others have come."""
+        return self._sorted("looking around", zone)
 
     def using_network(self, network: str) -> tuple[Key, ...]:
         """Return the virtual machines that name the network or are connected to it."""
@@ -245,8 +250,6 @@ class World:
             change = Change(self._vms.get(key), about_vm)
             self._replace(key, change, now)
             _put(self._vms, key, about_vm)
-            if about_vm is not None:
-                self.reservations.seen(about_vm.uid, about_vm.epoch)
             return change
         if key.kind == DISK.kind:
             disk = self.disk(key)
@@ -255,6 +258,8 @@ class World:
             self._replace(key, change, now)
             _put(self._disks, key, about)
             return change
+        if key.kind in _SURROUNDINGS:
+            self.surroundings += 1
         return Change(None, None)
 
     def _replace(self, key: Key, change: Change, now: float) -> None:
@@ -262,16 +267,16 @@ class World:
         if before is not None:
             for entry in _entries(before):
                 self._by.remove(entry, key)
-            if isinstance(before, VmFacts):
-                self._load[before.node] = self._load[before.node] - before.room
             if after is None or after.uid != before.uid:
-                self.reservations.drop(before.uid)
+                self.schedulers.drop(before.uid)
+                self.schedulers.assign(before.uid, None)
                 self.times.first_seen.pop(before.uid, None)
         if after is not None:
             for entry in _entries(after):
                 self._by.add(entry, key)
             if isinstance(after, VmFacts):
-                self._load[after.node] = self._load[after.node] + after.room
+                self.schedulers.assign(after.uid, after.hold)
+                self.schedulers.seen(after.uid, after.epoch)
             self.times.first_seen.setdefault(after.uid, now)
 
     def _sorted(self, index: str, value: object) -> tuple[Key, ...]:
@@ -309,6 +314,8 @@ def _entries(facts: Facts) -> Iterator[tuple[str, object]]:
             yield "node", facts.node
         if facts.waiting:
             yield "waiting", facts.zone
+            if facts.looks_around:
+                yield "looking around", facts.zone
         return
     if facts.claim_uid:
         yield "claim", facts.claim_uid

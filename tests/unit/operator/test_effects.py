@@ -38,7 +38,7 @@ async def test_a_changed_object_is_read_again_and_looked_at_soon(lab: Lab) -> No
     assert again is not None
     assert again < 1.0
     assert lab.model(VM).status.assignment is None
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
     await lab.act_on_what_is_known(VM)  # no list was needed to see the change
     assert lab.model(VM).status.assignment.cores == 3
 
@@ -50,7 +50,7 @@ async def test_a_namesake_gets_nothing_of_the_plan(lab: Lab) -> None:
     lab.vm()
     await lab.effects.carry_out(VM, plan)
     assert lab.model(VM).status.assignment is None
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
 
 
 async def test_an_object_that_is_gone_is_forgotten(lab: Lab) -> None:
@@ -59,7 +59,7 @@ async def test_an_object_that_is_gone_is_forgotten(lab: Lab) -> None:
     lab.kube.remove(VIRTUAL_MACHINE, "vm1", "default")
     await lab.effects.carry_out(VM, plan)
     assert lab.world.vm(VM) is None
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
 
 
 async def test_a_claim_that_conflicts_leaves_no_assignment(lab: Lab) -> None:
@@ -74,11 +74,11 @@ async def test_an_assignment_without_an_answer_holds_its_room_until_it_is_seen(l
     fail(lab, "VirtualMachine", "after", TransientError("ApiUnavailable", "no answer"))
     with pytest.raises(TransientError):
         await lab.act(VM)
-    assert len(lab.world.reservations) == 1
+    assert lab.world.schedulers.assumed() == 1
     node = lab.model(VM).status.assignment.node_name  # it did land
     assert lab.world.load(node).cpu == 1
     await lab.sync()
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
     assert lab.world.load(node).cpu == 1
 
 
@@ -87,14 +87,14 @@ async def test_a_write_that_was_refused_gives_the_room_back(lab: Lab, kind: str)
     fail(lab, kind, "before", TerminalError("Forbidden", "no"))
     with pytest.raises(TerminalError):
         await lab.act(VM)
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
 
 
 async def test_a_claim_without_an_answer_gives_the_room_back(lab: Lab) -> None:
     fail(lab, "Disk", "after", TransientError("ApiUnavailable", "no answer"))
     with pytest.raises(TransientError):
         await lab.act(VM)
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
     await lab.act(VM)  # the claim that landed is its own: it goes on above it
     assert lab.model(VM).status.assignment.epoch == 2
 
@@ -103,10 +103,10 @@ async def test_a_room_is_given_back_when_the_user_stops_it_first(lab: Lab) -> No
     fail(lab, "VirtualMachine", "before", TransientError("ApiUnavailable", "no answer"))
     with pytest.raises(TransientError):
         await lab.act(VM)
-    assert len(lab.world.reservations) == 1
+    assert lab.world.schedulers.assumed() == 1
     lab.vm(powerState="Stopped")
     await lab.act(VM)
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
 
 
 async def test_a_room_is_given_back_when_it_is_deleted_first(lab: Lab) -> None:
@@ -116,6 +116,6 @@ async def test_a_room_is_given_back_when_it_is_deleted_first(lab: Lab) -> None:
     lab.kube.remove(VIRTUAL_MACHINE, "vm1", "default")
     await lab.act(VM)
     await lab.sync()
-    assert len(lab.world.reservations) == 0
+    assert lab.world.schedulers.assumed() == 0
     assert not lab.is_there(VM)
     assert lab.kube.see(DISK, "root", "default") is not None

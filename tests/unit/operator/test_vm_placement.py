@@ -20,8 +20,8 @@ async def test_two_decisions_at_once_never_take_the_same_room(lab: Lab) -> None:
         made = plan(lab.world, vm, now=lab.now)
         for step in made.steps:
             if isinstance(step, Reserve):
-                lab.world.reservations.assume(step.reservation)
-                decided.append(step.reservation.host)
+                lab.world.schedulers.assume(step.hold)
+                decided.append(step.hold.host)
     assert decided == ["n1", "n2"]
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from nopal_api.base import ApiModel
 from nopal_api.conditions import Condition
 from nopal_api.names import FINALIZER
+from nopal_operator.schedulers import Hold
 from nopal_runtime.errors import NopalError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import Record
-from nopal_scheduler import Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ConfirmUnchanged:
 class Reserve:
     """Hold the room from now on, until the assignment is seen or known not to be written."""
 
-    reservation: Reservation
+    hold: Hold
 
 
 Step = ApplyStatus | SetFinalizers | ConfirmGone | ConfirmUnchanged | Reserve

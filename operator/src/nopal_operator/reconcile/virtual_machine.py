@@ -5,8 +5,10 @@ from nopal_api.conditions import Condition, condition, find
 from nopal_api.names import FINALIZER, MANAGER_ASSIGNMENT, MANAGER_OPERATOR
 from nopal_api.shared import VmClaim
 from nopal_api.virtualmachine import Assignment, VirtualMachine
+from nopal_api.zone import Zone
+from nopal_operator.candidates import candidate, without_namespace
 from nopal_operator.facts import is_live, left_down, request_of
-from nopal_operator.places import places
+from nopal_operator.places import is_unclear, place_in
 from nopal_operator.reconcile.claims import (
     claim_step,
     confirmed,
@@ -27,12 +29,14 @@ from nopal_operator.reconcile.plan import (
     repair_finalizer,
     wire,
 )
+from nopal_operator.schedulers import Hold
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import Record
-from nopal_scheduler import NoPlacement, Reservation, VmRequest, place
+from nopal_scheduler.answer import NoPlacement
 
 UNREACHABLE = "HostUnreachable"
+_NO_HOST = frozenset({"Unschedulable", "RedundancyNotKept"})
 
 # What a user applies together may arrive in any order.
 _MAY_SETTLE = frozenset({"ZoneNotFound", "NetworkNotFound", "DiskNotFound", "ImageNotFound"})
@@ -88,7 +92,8 @@ def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
         needs = needs_of(world, vm)
         return Plan(_assign(world, vm, needs))
     except UnmetError as unmet:
-        if unmet.reason == "Unschedulable" and _is_told(vm) and _is_unclear(world, vm):
+        if unmet.reason in _NO_HOST and _is_told(vm) and is_unclear(world, vm.model.spec.zone):
+            # What was said before the restart may still hold.
             return Plan()
         age = now - world.times.first_seen.get(vm.record.uid, now)
         if unmet.reason in _MAY_SETTLE and age < world.patience.settle:
@@ -100,10 +105,10 @@ def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
 
 def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step, ...]:
     cores, memory = request_of(vm.model)
-    request = VmRequest(cores=cores, memory=memory, networks=needs.networks)
-    placement = place(request, places(world, needs.zone, without=vm.record.uid))
+    wanted = candidate(vm.record, vm.model, cores=cores, memory=memory, networks=needs.networks)
+    placement = place_in(world, needs.zone, wanted)
     if isinstance(placement, NoPlacement):
-        raise UnmetError("Unschedulable", _no_room(placement, needs.zone.record.name))
+        raise _no_host(placement, vm, needs.zone)
     epoch = next_epoch(world, vm, (disk for disk, _ in needs.disks))
     claim = VmClaim(
         vm_name=vm.record.name, vm_uid=vm.record.uid, node_name=placement.host, epoch=epoch
@@ -120,7 +125,7 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
     # one, give it back, and so on.
     in_order = sorted(needs.disks, key=lambda item: item[0].record.key)
     return (
-        Reserve(Reservation(vm.record.uid, epoch, placement.host, request.cost)),
+        Reserve(Hold(wanted, placement.host, epoch)),
         *confirmed(vm, (claim_step(disk, site, claim) for disk, site in in_order)),
         ApplyStatus(
             vm.record,
@@ -132,13 +137,7 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
 
 def _is_told(vm: Known[VirtualMachine]) -> bool:
     said = find(vm.model.status.conditions, "Scheduled")
-    return said is not None and said.reason == "Unschedulable"
-
-
-def _is_unclear(world: World, vm: Known[VirtualMachine]) -> bool:
-    """Tell whether a host was not heard of yet: what was said before the restart may still hold."""
-    hosts = world.hosts(vm.model.spec.zone)
-    return any(world.heartbeats.get(host.record.name) is None for host in hosts)
+    return said is not None and said.reason in _NO_HOST
 
 
 def _bound(world: World, vm: Known[VirtualMachine]) -> tuple[Step, ...]:
@@ -216,10 +215,18 @@ def _scheduled(vm: Known[VirtualMachine], assignment: Assignment) -> Condition:
     )
 
 
-def _no_room(placement: NoPlacement, zone: str) -> str:
-    if placement.hosts:
-        return placement.message
-    return (
-        f'{placement.message} in zone "{zone}": label a node so that the zone\'s nodeSelector'
-        " matches it, and see that Nopal's node daemon runs there."
-    )
+def _no_host(answer: NoPlacement, vm: Known[VirtualMachine], zone: Known[Zone]) -> UnmetError:
+    message = without_namespace(answer.message, vm.record.namespace)
+    if not answer.hosts:
+        return UnmetError(
+            "Unschedulable",
+            f'{message} in zone "{zone.record.name}": label a node so that the zone\'s nodeSelector'
+            " matches it, and see that Nopal's node daemon runs there.",
+        )
+    if any(refusal.reason.startswith("N+") for refusal in answer.refusals):
+        return UnmetError(
+            "RedundancyNotKept",
+            f'{message}. Zone "{zone.record.name}" asks for spec.redundancy: add hosts, stop'
+            " virtual machines, or give some availability.hostLoss: Leave.",
+        )
+    return UnmetError("Unschedulable", message)

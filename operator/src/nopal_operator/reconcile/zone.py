@@ -11,7 +11,7 @@ from nopal_operator.reconcile.host import is_contested
 from nopal_operator.reconcile.plan import ApplyStatus, Plan, wire
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
-from nopal_scheduler import Room
+from nopal_scheduler.model import Room
 
 
 def plan(world: World, key: Key, *, now: float) -> Plan:

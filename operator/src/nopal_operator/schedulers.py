@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scheduler for each zone, kept up to date one virtual machine at a time.
+
+A decision in a zone of 50,000 virtual machines must not begin with all of them. So a scheduler is
+built when it is first asked, and again when the zone's hosts or its redundancy have changed; in
+between virtual machines are put in and taken out as they come and go.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+from nopal_scheduler.answer import NoPlacement, Placement
+from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
+from nopal_scheduler.scheduler import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Room that a virtual machine has on a host: assigned, or decided and not yet seen back."""
+
+    vm: Vm
+    """Its name is the UID."""
+    host: str
+    epoch: int
+    """Of the assignment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A zone without its virtual machines."""
+
+    hosts: tuple[Host, ...]
+    redundancy: Redundancy
+
+
+@dataclass(slots=True)
+class _Zone:
+    site: Site
+    keys: frozenset[str]
+    """Labels by which any rule selects: of all others the scheduler hears nothing."""
+    scheduler: Scheduler
+    changes: int
+
+
+@dataclass(slots=True)
+class Schedulers:
+    """What holds room everywhere, and who decides where there is more."""
+
+    _assigned: dict[str, Hold] = field(default_factory=dict)
+    _assumed: dict[str, Hold] = field(default_factory=dict)
+    _there: dict[str, Hold] = field(default_factory=dict)
+    """What counts of the two: an assignment that was seen is the truth."""
+    _on: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    _load: defaultdict[str, Room] = field(default_factory=lambda: defaultdict(Room))
+    _zones: dict[str, _Zone] = field(default_factory=dict)
+    _zone_of: dict[str, str] = field(default_factory=dict)
+    _ticks: int = 0
+
+    # What holds room.
+
+    def assign(self, uid: str, hold: Hold | None) -> None:
+        """Take note of the room that a virtual machine holds by its assignment; None: of none.
+
+        What was assumed of it ends with the assignment of that epoch, or a later one.
+        """
+        if hold is None:
+            self._assigned.pop(uid, None)
+        else:
+            self._assigned[uid] = hold
+        self._settle(uid)
+
+    def seen(self, uid: str, epoch: int) -> None:
+        """End an assumption of that epoch or an earlier one: it is seen how it ended."""
+        assumed = self._assumed.get(uid)
+        if assumed is not None and assumed.epoch <= epoch:
+            self.drop(uid)
+
+    def assume(self, hold: Hold) -> None:
+        """Hold room from now on, until the assignment is seen or known not to be written."""
+        self._assumed[hold.vm.name] = hold
+        self._settle(hold.vm.name)
+
+    def drop(self, uid: str) -> None:
+        """Give back what was assumed: the assignment was not written, or its machine is gone."""
+        if self._assumed.pop(uid, None) is not None:
+            self._settle(uid)
+
+    def assumed(self) -> int:
+        """Return how many decisions have not been seen back yet."""
+        return len(self._assumed)
+
+    def load(self, host: str) -> Room:
+        """Return the room that is taken on a host."""
+        return self._load[host]
+
+    # Who decides.
+
+    def place(self, zone: str, site: Site, vm: Vm) -> Placement | NoPlacement:
+        """Return where a virtual machine goes; what was assumed of itself is not in its way."""
+        found = self._zone(zone, site, vm)
+        mine = self._there.get(vm.name)
+        if mine is not None:
+            self._leave(mine)
+        try:
+            return found.scheduler.place(_known(vm, found.keys))
+        finally:
+            if mine is not None:
+                self._enter(mine)
+
+    def scheduler(self, zone: str, site: Site) -> Scheduler:
+        """Return the zone's scheduler, to read."""
+        return self._zone(zone, site).scheduler
+
+    def changes(self, zone: str, site: Site) -> int:
+        """Return a number that is another one whenever anything in the zone has changed."""
+        return self._zone(zone, site).changes
+
+    def cluster(self, site: Site) -> Cluster:
+        """Return the zone with all that holds room there."""
+        vms = tuple(
+            replace(self._there[uid].vm, host=host.name)
+            for host in site.hosts
+            for uid in self._on.get(host.name, ())
+        )
+        return Cluster(hosts=site.hosts, vms=vms, redundancy=site.redundancy)
+
+    def _zone(self, name: str, site: Site, newcomer: Vm | None = None) -> _Zone:
+        known = self._zones.get(name)
+        keys = known.keys if known is not None else frozenset[str]()
+        wanted = keys if newcomer is None else keys | _keys(newcomer)
+        if known is not None and wanted == keys and known.site == site:
+            return known
+        cluster = self.cluster(site)
+        keys = wanted.union(*(_keys(vm) for vm in cluster.vms if vm.rules))
+        vms = tuple(_known(vm, keys) for vm in cluster.vms)
+        if known is not None:
+            for host in known.site.hosts:
+                if self._zone_of.get(host.name) == name:
+                    del self._zone_of[host.name]
+        self._zone_of.update((host.name, name) for host in site.hosts)
+        made = _Zone(site, keys, Scheduler(replace(cluster, vms=vms)), self._tick())
+        self._zones[name] = made
+        return made
+
+    def _tick(self) -> int:
+        self._ticks += 1
+        return self._ticks
+
+    def _settle(self, uid: str) -> None:
+        """Make what counts follow from what is assigned and what is assumed."""
+        before = self._there.get(uid)
+        after = self._assigned.get(uid) or self._assumed.get(uid)
+        if before == after:
+            return
+        if before is not None:
+            del self._there[uid]
+            del self._on[before.host][uid]
+            self._load[before.host] -= before.vm.needs
+            self._leave(before)
+        if after is not None:
+            self._there[uid] = after
+            self._on[after.host][uid] = None
+            self._load[after.host] += after.vm.needs
+            self._enter(after)
+
+    def _enter(self, hold: Hold) -> None:
+        zone = self._zones.get(self._zone_of.get(hold.host, ""))
+        if zone is None:
+            return
+        if not _keys(hold.vm) <= zone.keys or hold.vm.name in zone.scheduler.state.vms:
+            self._forget(hold.host)
+            return
+        zone.changes = self._tick()
+        zone.scheduler.add(_known(hold.vm, zone.keys), hold.host)
+
+    def _leave(self, hold: Hold) -> None:
+        zone = self._zones.get(self._zone_of.get(hold.host, ""))
+        if zone is not None and hold.vm.name in zone.scheduler.state.vms:
+            zone.changes = self._tick()
+            zone.scheduler.remove(hold.vm.name)
+
+    def _forget(self, host: str) -> None:
+        """Have the scheduler of a host's zone built anew."""
+        zone = self._zones.pop(self._zone_of.get(host, ""), None)
+        for each in zone.site.hosts if zone is not None else ():
+            self._zone_of.pop(each.name, None)
+
+
+def _keys(vm: Vm) -> frozenset[str]:
+    return frozenset(key for rule in vm.rules for key, _ in rule.selector)
+
+
+def _known(vm: Vm, keys: frozenset[str]) -> Vm:
+    """Return the virtual machine with those labels that rules ask for.
+
+    Every set of labels costs the scheduler a number for each host, and most labels are unique.
+    """
+    labels = {key: value for key, value in vm.labels.items() if key in keys}
+    return vm if len(labels) == len(vm.labels) else replace(vm, labels=labels)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad wishes for placement and redundancy: each is refused with a message that names the field."""
+
+import re
+from typing import Any
+
+import pytest
+
+from support.kubectl import Api
+from support.manifests import changed, good
+
+pytestmark = pytest.mark.real
+
+# path, value (None takes the field out)
+ZONE: dict[str, tuple[str, Any]] = {
+    "more failures than can be proven": ("redundancy.failures", 4),
+    "less than no failure": ("redundancy.failures", -1),
+    "half a failure": ("redundancy.failures", "1"),
+    "no label key": ("redundancy.topologyKey", "a b"),
+    "a size twice": ("standardSizes.1", {"name": "small", "cores": 1, "memory": "1Gi"}),
+    "a size without memory": ("standardSizes.0.memory", None),
+    "a size that no guest starts with": ("standardSizes.0.memory", "1Mi"),
+    "a size without a core": ("standardSizes.0.cores", 0),
+}
+RULE: dict[str, tuple[str, Any]] = {
+    "everything": ("0.matchLabels", {}),
+    "no label key": ("0.matchLabels", {"a/b/c": "x"}),
+    "no label value": ("0.matchLabels", {"a": "b c"}),
+    "no weight": ("0.weight", 0),
+    "too much weight": ("0.weight", 101),
+    "no topology key": ("0.topologyKey", "-"),
+}
+VM: dict[str, tuple[str, Any]] = {
+    "any node": ("placement.nodeSelector.matchLabels", {}),
+    "a label value that is none": ("placement.nodeSelector.matchLabels", {"a": "b c"}),
+    "a spread without a bound": ("placement.spread.0.maxSkew", None),
+    "a spread of nothing": ("placement.spread.0.maxSkew", 0),
+    "a boolean for eviction": ("placement.eviction", False),
+    "an unknown word for a lost host": ("availability.hostLoss", "Ignore"),
+    "a priority above all": ("availability.priority", 1001),
+} | {
+    f"{rule}: {case}": (f"placement.{rule}.{path}", value)
+    for rule in ("affinity", "antiAffinity", "spread")
+    for case, (path, value) in RULE.items()
+}
+CASES = [("Zone", case, *what) for case, what in ZONE.items()] + [
+    ("VirtualMachine", case, *what) for case, what in VM.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [(kind, path, value) for kind, _, path, value in CASES],
+    ids=[f"{kind}: {case}" for kind, case, _, _ in CASES],
+)
+def test_it_is_refused_by_its_field(api: Api, kind: str, path: str, value: Any) -> None:
+    message = api.refusal(changed(good(kind), f"spec.{path}", value))
+    named = "spec." + re.sub(r"\.(\d+)", r"[\1]", path)
+    assert named in message, message or "accepted"
