@@ -15,7 +15,7 @@ from .backup_rules import ApartBook
 from .backup_sums import BackupSums, Trigger
 from .model import Vm
 from .rules import Counts, Mask
-from .state import State
+from .state import Amounts, State
 
 Hosts = tuple[int, ...]
 _WIDTH = (4, 3, 2)
@@ -36,8 +36,9 @@ class BackupLists:
         self._domain = domain
         self.sums = BackupSums(state.free.shape, len(state.lost_with), state.redundancy.failures)
         self.apart = ApartBook()
-        self.parked: tuple[dict[str, None], ...] = tuple({} for _ in state.hosts)
-        """For each host who has it in the list."""
+        self.parked: tuple[dict[str, tuple[Trigger, Amounts]], ...]
+        self.parked = tuple({} for _ in state.hosts)
+        """For each host who has it in the list: what must be lost for that, and what it needs."""
         self._lists: dict[str, Hosts] = {}
         total = state.capacity.sum(axis=1, keepdims=True)
         self._scale = 1 / np.maximum(1, total)
@@ -63,6 +64,10 @@ class BackupLists:
         self._count(vm, hosts, -1)
         return hosts
 
+    def size(self, vm: Vm) -> float:
+        """Return how large a virtual machine is: its needs as shares of all there is, summed up."""
+        return float(self._state.needs(vm) @ self._scale[:, 0])
+
     def overfull(self, host: int) -> Counts:
         """Return the resources of which a host may get more than it has free.
 
@@ -71,10 +76,6 @@ class BackupLists:
         if not self.parked[host]:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self.sums.worst[:, host] > self._state.free[:, host])
-
-    def trigger(self, name: str, host: int) -> Trigger:
-        """Return what must be lost to bring a virtual machine to a host of its list."""
-        return next(lost for place, lost in self._places(name) if place == host and lost)
 
     def find(self, vm: Vm, *, push: bool = False) -> tuple[Hosts | None, Trigger]:
         """Find a list; changes nothing.
@@ -168,12 +169,12 @@ class BackupLists:
             yield host, lost
 
     def _count(self, vm: Vm, hosts: Hosts, sign: int) -> None:
-        needs = sign * self._state.needs(vm)
+        needs = self._state.needs(vm)
         lost: Trigger = (int(self._domain[self._state.host_of(vm.name)]),)
         for host in hosts:
-            self.sums.add(tuple(sorted(lost)), host, needs)
-            lost = (*lost, int(self._domain[host]))
+            self.sums.add(tuple(sorted(lost)), host, sign * needs)
             if sign > 0:
-                self.parked[host][vm.name] = None
+                self.parked[host][vm.name] = lost, needs
             else:
                 del self.parked[host][vm.name]
+            lost = (*lost, int(self._domain[host]))

@@ -3,12 +3,9 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from .backup_lists import BackupLists, Hosts
 from .backup_sums import Trigger
 from .model import Vm
-from .rules import Counts
 from .state import State
 
 Stuck = tuple[str, Trigger]
@@ -81,8 +78,8 @@ class Rehoming:
         while (short := self._lists.overfull(host)).size:
             name = self._in_the_way(host, int(short[0]))
             if name is None or self._left <= 0:
-                blamed = name or next(iter(self._lists.parked[host]))
-                return blamed, self._lists.trigger(blamed, host)
+                blamed = name or min(self._lists.parked[host])
+                return blamed, self._lists.parked[host][blamed][0]
             self._left -= 1
             self.drop(name)
         return None
@@ -98,21 +95,18 @@ class Rehoming:
 
     def _in_the_way(self, host: int, resource: int) -> str | None:
         """Return whose list to drop: the smallest that is enough, or else the largest."""
-        lost = self._lists.sums.in_worst(host, resource)
+        lost = self._lists.sums.in_worst(host, resource).tolist()
         excess = self._lists.sums.worst[resource, host] - self._state.free[resource, host]
         found = [
-            (self._needs(name)[resource], name)
-            for name in self._lists.parked[host]
-            if name not in self._kept and all(lost[d] for d in self._lists.trigger(name, host))
+            (needs[resource], name)
+            for name, (trigger, needs) in self._lists.parked[host].items()
+            if all(lost[d] for d in trigger) and name not in self._kept
         ]
         enough = [each for each in found if each[0] >= excess]
         if enough:
             return min(enough)[1]
         return max(found)[1] if found else None
 
-    def _needs(self, name: str) -> Counts:
-        return self._state.needs(self._state.vms[name])
-
     def _size(self, name: str) -> tuple[float, str]:
-        total = np.maximum(1, self._state.capacity.sum(axis=1))
-        return float((self._needs(name) / total).sum()), name
+        vm = self._state.vms[name]
+        return self._lists.size(vm), name

@@ -11,6 +11,7 @@ from .backup_rehoming import Rehoming, Stuck
 from .backup_sums import Trigger
 from .model import RuleKind, Vm
 from .proof import Case, Impossible, NotProven, Proof, Verdict
+from .rules import Mask
 from .state import Amounts, State
 
 _REHOMED = 24
@@ -63,9 +64,9 @@ class BackupProver:
             vm: One that the state does not have yet and that fits on the host.
             host: Index of the host.
         """
-        standing = self.verdict()
-        if not isinstance(standing, Proof):
-            return standing
+        standing = self._verdict
+        if not self.is_proven:
+            return self._not_proven()
         self._enter(vm, host)
         against: NotProven | Impossible | None = None
         if self._uncovered(vm):
@@ -111,35 +112,43 @@ class BackupProver:
     def verdict(self) -> Verdict:
         """Return the proof of the whole, or what stands against it."""
         if self._verdict is None:
-            self._verdict = self._find_verdict()
+            self._verdict = self._proof() if self.is_proven else self._not_proven()
         return self._verdict
 
-    def spare(self) -> Amounts:
-        """Return what each host has free besides what may arrive there, by resource.
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether the whole is proven, without writing the proof down."""
+        return not self._unproven and self._nowhere() is None
 
-        A virtual machine that fits into it displaces no backup: hosts to try first.
-        """
+    def headroom(self, vm: Vm) -> Mask:
+        """Return the hosts that can take the virtual machine with no backup driven away."""
+        roomy = self.spare() >= self._state.needs(vm)[:, None]
+        return np.logical_and.reduce(roomy, axis=0)
+
+    def spare(self) -> Amounts:
+        """Return what each host has free besides what may arrive there, by resource."""
         if self._lists is None:
             return self._state.free
         return self._state.free - self._lists.sums.worst
 
-    def _find_verdict(self) -> Verdict:
-        nowhere = None if self._lists is not None else self._nowhere()
-        if nowhere is not None:
-            return nowhere
-        if self._unproven:
-            first = min(self._unproven, key=lambda name: self._order(self._state.vms[name]))
-            return self._against((first, self._unproven[first]))
+    def _proof(self) -> Proof:
         lists = self._lists.items() if self._lists is not None else ()
-        hosts = self._state.hosts
+        names = [host.name for host in self._state.hosts]
         return Proof(
             self._state.redundancy,
-            backups={name: tuple(hosts[h].name for h in each) for name, each in sorted(lists)},
+            backups={name: tuple([names[h] for h in hosts]) for name, hosts in sorted(lists)},
         )
+
+    def _not_proven(self) -> NotProven | Impossible:
+        nowhere = self._nowhere()
+        if nowhere is not None:
+            return nowhere
+        first = min(self._unproven, key=lambda name: self._order(self._state.vms[name]))
+        return self._against((first, self._unproven[first]))
 
     def _nowhere(self) -> Impossible | None:
         """Return that nothing is left where everything may be lost at once."""
-        if self._restarting and self._failures:
+        if self._lists is None and self._restarting and self._failures:
             return Impossible(self._names, "nothing is left")
         return None
 
