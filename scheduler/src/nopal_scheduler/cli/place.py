@@ -9,8 +9,11 @@ from typing import Any
 
 from ..advice import help_for
 from ..answer import NoPlacement, Placement
+from ..batch import place_batch
 from ..model import Cluster, Vm
-from ..scheduler import Scheduler
+from ..proof import Proof, Verdict
+from ..scheduler import Scheduler, prover_for
+from ..state import State
 from ..way import Advice
 from ..words import at_least
 from .inputs import Loaded, add_cluster, add_vms, given_vms, write_file, write_proof
@@ -42,24 +45,21 @@ def add_verbs(verbs: Any, *, epilog: str) -> None:
 
 
 def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
-    """Place virtual machines, one after the other by priority and name."""
+    """Place virtual machines, several of them together."""
     cluster = loaded.cluster
     wanted = given_vms(options, loaded, name="new")
     if not wanted:
         wanted = tuple(vm for vm in cluster.vms if vm.host is None)
     if options.proof and not cluster.redundancy.failures:
         raise InputError("--proof: the cluster is to survive no loss: give --failures 1 or more")
-    scheduler = Scheduler(cluster)
-    answers = _place(scheduler, wanted)
-    verdict = scheduler.verdict()
-    proof = scheduler.proof()
-    if options.proof and proof is not None:
-        write_proof(options.proof, proof)
+    state, verdict, answers = _place(cluster, wanted)
+    if options.proof and isinstance(verdict, Proof):
+        write_proof(options.proof, verdict)
     if options.write:
         write_file(options.write, _after(cluster, wanted, answers))
     refused = [vm for vm in wanted if isinstance(answers[vm.name], NoPlacement)]
-    helps = {vm.name: tuple(_helps(scheduler, vm)) for vm in refused}
-    unproven = bool(options.proof) and proof is None
+    helps = {vm.name: tuple(_helps(state, vm)) for vm in refused}
+    unproven = bool(options.proof) and not isinstance(verdict, Proof)
     return Outcome(
         NO if refused or unproven else DONE,
         paragraphs(
@@ -79,9 +79,22 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     )
 
 
-def _place(scheduler: Scheduler, vms: Sequence[Vm]) -> Answers:
-    order = sorted(vms, key=lambda vm: (-vm.priority, vm.name))
-    return {vm.name: scheduler.admit(vm) for vm in order}
+def _place(cluster: Cluster, vms: Sequence[Vm]) -> tuple[State, Verdict, Answers]:
+    """Place one virtual machine, or several together; return what is then, and the answers."""
+    if len(vms) == 1:
+        scheduler = Scheduler(cluster)
+        answers: Answers = {vms[0].name: scheduler.admit(vms[0])}
+        return scheduler.state, scheduler.verdict(), answers
+    state = State(cluster)
+    prover = prover_for(state)
+    batch = place_batch(state, vms, prover=prover, keep=True)
+    if not batch.complete:  # of an incomplete one nothing was kept
+        named = {vm.name: vm for vm in vms}
+        for name, host in batch.placements.items():
+            if prover.admit(named[name], state.index[host]) is not None:
+                prover.add(named[name], state.index[host])
+    placed = {name: Placement(host) for name, host in batch.placements.items()}
+    return state, prover.verdict(), {**placed, **batch.refused}
 
 
 def _after(cluster: Cluster, wanted: Sequence[Vm], answers: Answers) -> Cluster:
@@ -93,9 +106,8 @@ def _after(cluster: Cluster, wanted: Sequence[Vm], answers: Answers) -> Cluster:
     return replace(cluster, vms=(*rest, *placed))
 
 
-def _helps(scheduler: Scheduler, vm: Vm) -> Iterator[Advice]:
+def _helps(state: State, vm: Vm) -> Iterator[Advice]:
     """Yield what would help, as far as it keeps the redundancy too."""
-    state = scheduler.state
     for advice in help_for(state, vm):
         ways = advice.ways[:_WAYS]
         if not state.redundancy.failures or not ways:
@@ -111,7 +123,7 @@ def _placements(wanted: Sequence[Vm], answers: Answers) -> str:
     if not wanted:
         return "every virtual machine has a host: nothing to place"
     rows = []
-    for vm in sorted(wanted, key=lambda vm: (-vm.priority, vm.name)):
+    for vm in sorted(wanted, key=lambda vm: vm.name):
         answer = answers[vm.name]
         host = answer.host if isinstance(answer, Placement) else None
         rows.append((vm.name, host, vm.needs.cpu, at_least(vm.needs.memory)))
