@@ -14,10 +14,10 @@ STAMP  := .venv/.installed
 PURE   := .venv/.installed-pure
 
 .DEFAULT_GOAL := help
-.PHONY: help demo env down test unit contract e2e lint bench crds clean
+.PHONY: help demo env down test unit contract e2e lint bench bench-scheduler crds clean
 
 help: ## what there is
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | sed 's,$$$$,$$,'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | sed 's,$$$$,$$,' | expand -t 24
 
 demo: $(STAMP) ## a cluster on this machine and a Debian guest in it
 	@$(DEV) demo --name $(NAME) --hosts $(HOSTS)
@@ -53,6 +53,9 @@ lint: $(STAMP) ## ruff, mypy, import rules, generated files
 
 bench: $(STAMP) ## figures, each beside the limit of this machine
 	@$(BIN)/python -m bench
+
+bench-scheduler: $(PURE) ## the scheduler beside Ganeti's htools and its bounds
+	@$(BIN)/python -m bench.scheduler
 
 crds: $(PURE) ## write crds/ and docs/reference/ from the models
 	@$(BIN)/python -m nopal_api crds

@@ -8,13 +8,14 @@ from pathlib import Path
 # The killer, a second opinion by brute force, lives with the tests.
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from bench.scheduler import density, growing, placing, proving
+from bench.scheduler import balancing, density, growing, placing, proving
 from bench.scheduler.report import Report
 
 FIGURES = {
     "placing": placing.measure,
     "proving": proving.measure,
     "density": density.measure,
+    "balancing": balancing.measure,
     "growing": growing.measure,
 }
 

@@ -4,11 +4,12 @@
 As a program it measures one size and prints JSON: `python -m bench.scheduler.growing HOSTS K`.
 """
 
+import gc
 import itertools
 import json
-import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from bench.scheduler.generate import make_cluster, make_hosts, make_vms
@@ -61,14 +62,17 @@ def _in_its_own_process(hosts: int, failures: int) -> dict[str, Any]:
 
 def _measure_one(hosts: int, failures: int) -> dict[str, Any]:
     cluster = make_cluster(make_hosts(hosts), hosts * VMS, seed=1, failures=failures)
-    bare = _peak()
+    gc.collect()
+    bare = _memory("VmRSS")
+    # The peak counts from here on: see proc(5).
+    Path("/proc/self/clear_refs").write_text("5")
     scheduler, build = timed(lambda: Scheduler(cluster))
     samples, placed = [], 0
     for vm in itertools.islice(make_vms(2, prefix="new"), _DECISIONS):
         answer, took = timed(lambda: scheduler.admit(vm))  # noqa: B023 - called at once
         placed += isinstance(answer, Placement)
         samples.append(took)
-    peak = _peak()
+    peak = _memory("VmHWM")
     verdict, writing = timed(scheduler.verdict)
     return {
         "build": build,
@@ -77,15 +81,20 @@ def _measure_one(hosts: int, failures: int) -> dict[str, Any]:
         "placed": placed,
         "proven": failures == 0 or isinstance(verdict, Proof),
         "writing the proof": writing,
-        # What the peak of resident memory grew by once interpreter, numpy and the data were there.
+        # Peak of resident memory over what interpreter, numpy and the cluster as data take.
         "scheduler MiB": peak - bare,
-        "process MiB": _peak(),
+        "data and interpreter MiB": bare,
     }
 
 
-def _peak() -> float:
-    """Return the peak of resident memory of this process in MiB; Linux counts it in KiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _memory(key: str) -> float:
+    """Return resident memory of this process in MiB: VmRSS, or its peak, VmHWM.
+
+    Not `ru_maxrss`, which a new process takes over from the one that started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":
