@@ -14,7 +14,7 @@ from .proof import Case, Impossible, NotProven, Proof, Verdict
 from .rules import Mask
 from .state import Amounts, State
 
-_REHOMED = 24
+_REHOMED = 8
 """How many lists one change may drop and find anew."""
 _RETRIED = 4
 """How many of those without a list may drive others away when room appears; all are tried."""
@@ -123,7 +123,8 @@ class BackupProver:
     def headroom(self, vm: Vm) -> Mask:
         """Return the hosts that can take the virtual machine with no backup driven away."""
         roomy = self.spare() >= self._state.needs(vm)[:, None]
-        return np.logical_and.reduce(roomy, axis=0)
+        mask: Mask = roomy.all(axis=0)
+        return mask
 
     def spare(self) -> Amounts:
         """Return what each host has free besides what may arrive there, by resource."""
