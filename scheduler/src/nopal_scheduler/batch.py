@@ -7,7 +7,7 @@ in a few places at a time. It is bounded by a count, not by time, so that the an
 same; that nothing was found does not prove that there is nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from .answer import NoPlacement
 from .batch_search import BatchSearch, Placed
 from .model import RuleKind, Vm
 from .prover import Prover
+from .rules import Mask
 from .state import State
 from .unproven import PlainProver
 
@@ -53,6 +54,7 @@ def place_batch(
     vms: Iterable[Vm],
     *,
     prover: Prover | None = None,
+    first: Callable[[Vm], Mask] | None = None,
     budget: int = 2_000,
     keep: bool = False,
     partial: bool = False,
@@ -65,7 +67,9 @@ def place_batch(
         state: Where everything else is; as before when this returns, but for `keep`.
         vms: None of them is in the state. Their order decides nothing.
         prover: Owner of the state, asked for every placement; None for room and rules alone.
-        budget: How many placements the prover may refuse or the search may try.
+        first: Hosts to try before others, such as `CaseProver.headroom`.
+        budget: How many placements the prover may refuse or the search may try before the best
+            is taken; what is left then is asked for once more, to say why it is refused.
         keep: Leave them in the state if all of them are placed: all or nothing.
         partial: With `keep`, leave what is placed even where something is refused.
 
@@ -76,7 +80,8 @@ def place_batch(
     for before, vm in zip((None, *wanted), wanted, strict=False):
         if vm.name in state.vms or (before and before.name == vm.name):
             raise ValueError(f'there is a vm "{vm.name}" already')
-    search = BatchSearch(state, wanted, PlainProver(state) if prover is None else prover, budget)
+    prover = PlainProver(state) if prover is None else prover
+    search = BatchSearch(state, wanted, prover=prover, budget=budget, first=first)
     best = _best(search, state, wanted)
     refused = search.settle(best, wanted)
     batch = Batch({vm.name: state.hosts[host].name for vm, host in search.placed}, refused)

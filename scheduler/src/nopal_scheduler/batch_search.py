@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attempts to place a batch: each adds to the state, and takes back what it added."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from .explain import not_admitted
 from .model import HOST, Vm
 from .place import no_placement, ranking
 from .prover import Prover
+from .rules import Mask
 from .state import State
 
 Placed = tuple[Vm, int]
@@ -27,11 +27,21 @@ class BatchSearch:
         vms: The batch.
         prover: Owner of the state.
         budget: How many placements the prover may refuse or the search may try.
+        first: Hosts to try before others; None for no difference.
     """
 
-    def __init__(self, state: State, vms: Sequence[Vm], prover: Prover, budget: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        vms: Sequence[Vm],
+        *,
+        prover: Prover,
+        budget: int,
+        first: Callable[[Vm], Mask] | None = None,
+    ) -> None:
         self._state = state
         self._prover = prover
+        self._first = first
         self._budget = budget
         self._cut = False
         self._kinds, self._ruled = self._host_kinds(vms)
@@ -46,7 +56,7 @@ class BatchSearch:
     def greedy(self, order: Iterable[Vm], *, fullest: bool) -> tuple[Placed, ...]:
         """Return what finds a host one after the other; the state is as before."""
         for vm in order:
-            for host in ranking(self._state, vm, fullest=fullest)[:_TRIES]:
+            for host in self._hosts(vm, fullest=fullest)[:_TRIES]:
                 if self._budget <= 0 or self._add(vm, host):
                     break
         found = tuple(self.placed)
@@ -87,8 +97,7 @@ class BatchSearch:
     def _refuse(self, vm: Vm) -> NoPlacement | None:
         """Add it if that is possible after all, else return why not."""
         against: list[Refusal] = []
-        hosts = ranking(self._state, vm)
-        for number, host in enumerate(hosts):
+        for number, host in enumerate(self._hosts(vm)):
             if number >= _TRIES:
                 against.append(Refusal(self._state.hosts[host].name, "not tried"))
                 continue
@@ -104,8 +113,8 @@ class BatchSearch:
         if length == len(order):
             return True
         vm = order[length]
-        different = self._unlike(ranking(self._state, vm, fullest=fullest))
-        for number, host in enumerate(islice(different, _TRIES)):
+        different = self._unlike(self._hosts(vm, fullest=fullest))
+        for number, host in enumerate(different):
             if number > passed or self._budget <= 0:
                 self._cut = True
                 break
@@ -115,6 +124,13 @@ class BatchSearch:
                     return True
                 self.back(length)
         return False
+
+    def _hosts(self, vm: Vm, *, fullest: bool = False) -> Sequence[int]:
+        order = ranking(self._state, vm, fullest=fullest)
+        if self._first is None:
+            return order
+        first = self._first(vm)
+        return sorted(order, key=lambda host: not first[host])
 
     def _add(self, vm: Vm, host: int) -> bool:
         if self._prover.admit(vm, host) is not None:

@@ -141,6 +141,8 @@ def test_networks_and_labels_where_there_is_room() -> None:
 def test_a_label_that_moves_the_host_to_another_domain_is_no_advice() -> None:
     vm = Vm("x", Room(1, GIB), node_selector={"rack": "a"}, rules=(APART,))
     assert advice(vm, host("h")) == []
+    there = (Vm("w", Room(8, 0), "i", labels=dict(WEB)),)
+    assert advice(vm, host("h", "b"), host("i", "a"), there=there) == []
     assert advice(replace(vm, rules=()), host("h")) == ["fits on host h if it had label rack=a"]
 
 
@@ -153,6 +155,13 @@ def test_a_host_back_in_an_empty_domain_takes_what_a_spread_keeps_from_the_other
         "fits if 1Gi of memory were free on host a of rack a (it lacks 1Gi of memory)",
         "fits on host c if it took virtual machines again (draining)",
         "fits if its spread of app=web in topology rack (at most 1 apart) were only preferred",
+    ]
+
+
+def test_the_only_host_back_makes_the_only_domain_of_a_spread() -> None:
+    vm = Vm("x", Room(1, GIB), rules=(Rule(RuleKind.SPREAD, WEB, "rack"),))
+    assert advice(vm, host("a", "a", draining=True)) == [
+        "fits on host a if it took virtual machines again (draining)"
     ]
 
 

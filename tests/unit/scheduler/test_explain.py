@@ -37,6 +37,13 @@ def test_room_as_kube_scheduler_words_it() -> None:
     )
 
 
+def test_a_host_that_takes_none_has_that_one_reason() -> None:
+    apart = web("x", None, APART)
+    assert why(apart, host("a", blocked="not ready", draining=True), there=(web("w", "a"),)) == (
+        "0/1 hosts fit: 1 not ready"
+    )
+
+
 def test_what_a_host_has_not() -> None:
     vm = Vm(
         "x",

@@ -124,6 +124,11 @@ def test_exactly_full_still_fits() -> None:
     assert isinstance(place(State(Cluster((host("a"),))), Vm("x", Room(8, 9))), NoPlacement)
 
 
+def test_of_equally_full_hosts_the_one_with_more_left_of_the_rest() -> None:
+    hosts = (host("a", allocated=Room(5, 4)), host("b", allocated=Room(3, 5)))
+    assert place(State(Cluster(hosts)), Vm("x", Room(1, 1))) == Placement("b")
+
+
 def test_the_heavier_preference_wins_over_load() -> None:
     near = Rule(RuleKind.AFFINITY, WEB, "rack", weight=10)
     apart = Rule(RuleKind.ANTI_AFFINITY, WEB, "rack", weight=11)
