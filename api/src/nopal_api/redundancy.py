@@ -58,11 +58,13 @@ class PoolRedundancy(ApiModel):
 class RedundancyStatus(ApiModel):
     """What the zone survives: the least of what is proven for its parts."""
 
-    failures: Failures
+    failures: Failures | None = None
     """Losses at once that the whole zone survives: the least of compute, copies and rawSpace. At
-    most what spec.redundancy asks for, because more is not looked for."""
+    most what spec.redundancy asks for, because more is not looked for; left out while no ready host
+    has reported on a pool."""
     compute: Failures
-    """Losses for which it is proven that every virtual machine that restarts finds another host."""
+    """Losses for which it is proven that every virtual machine that restarts finds another host;
+    hosts that are down with such virtual machines are lost already."""
     pools: Annotated[
         tuple[PoolRedundancy, ...],
         Field(max_length=16, json_schema_extra=crd(list_map=("name",))),
@@ -76,6 +78,6 @@ class Fit(ApiModel):
     name: DnsLabel
     """Name of the standard size."""
     count: Annotated[int, Field(ge=0, le=FIT_LIMIT)]
-    """So many more, with spec.redundancy kept; 100 stands for 100 or more."""
+    """So many more, with spec.redundancy kept. Counting ends at 100, in large zones earlier."""
     limit: Annotated[str, StringConstraints(max_length=512)] = ""
-    """What the next one lacks; empty at 100."""
+    """What the next one lacks; empty where counting ended and there is room for more."""

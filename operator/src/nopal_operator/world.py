@@ -19,6 +19,7 @@ from nopal_api.kinds import DISK, HOST, IMAGE, NETWORK, NODE, VIRTUAL_MACHINE, Z
 from nopal_api.network import Network
 from nopal_api.virtualmachine import VirtualMachine
 from nopal_api.zone import Zone
+from nopal_operator.assessment import Assessments
 from nopal_operator.facts import DiskFacts, VmFacts, disk_facts, vm_facts
 from nopal_operator.schedulers import Schedulers, Site
 from nopal_runtime.kube.api import Key
@@ -121,6 +122,7 @@ class World:
         """Another number whenever a host, a node or a zone has changed."""
         self.sites: dict[str, tuple[int, dict[str, bool | None], Site]] = {}
         """By zone: its hosts as last made, with the surroundings and heartbeats of then."""
+        self.assessments = Assessments(self.schedulers)
         self._vms: dict[Key, VmFacts] = {}
         self._disks: dict[Key, DiskFacts] = {}
         self._versions: dict[Key, str] = {}

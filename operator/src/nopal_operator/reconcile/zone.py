@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zone: how much room its hosts have, how much is taken, and whether it is in order."""
+"""Zone: how much room its hosts have, what it survives, and whether it is in order."""
 
-from nopal_api.conditions import Condition, condition
+from nopal_api.conditions import Condition, condition, find
 from nopal_api.names import MANAGER_OPERATOR
 from nopal_api.quantity import MIB
 from nopal_api.shared import Resources
 from nopal_api.zone import HostCount, Zone, ZoneStatus
-from nopal_operator.places import capacity_of, not_ready
+from nopal_operator.assessment import Assessment
+from nopal_operator.places import capacity_of, is_unclear, not_ready, site_of
 from nopal_operator.reconcile.host import is_contested
-from nopal_operator.reconcile.plan import ApplyStatus, Plan, wire
+from nopal_operator.reconcile.plan import ApplyStatus, Plan, conditions, wire
+from nopal_operator.reconcile.redundancy import REDUNDANT, Survival, survival, unclear
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
-from nopal_scheduler.model import Room
+from nopal_scheduler import Room
 
 
 def plan(world: World, key: Key, *, now: float) -> Plan:
     """Return the next steps for a zone.
 
-    Figures change with every virtual machine, so they are written only now and then; whether the
-    zone is in order is written at once.
+    Figures change with every virtual machine, so they are made and written only now and then;
+    whether the zone is in order, and what follows from a new spec, is written at once.
 
     Args:
         world: what is known.
@@ -28,19 +30,50 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
     zone = world.zone(key.name)
     if zone is None or zone.record.deleting:
         return Plan()
-    wanted = _status(world, zone)
-    if _figures(wanted) != _figures(zone.model.status) and _same_words(wanted, zone.model.status):
-        written = world.times.zone_written.get(key.name)
-        if written is not None and now - written < world.patience.zone_status:
-            return Plan(requeue_after=world.patience.zone_status - (now - written))
+    there, wanted = zone.model.status, _status(world, zone)
+    wait = _wait(world, key.name, now)
+    again = None
+    if wait > 0 and there.observed_generation == zone.record.generation:
+        if _ready_words(wanted) == _ready_words(there):
+            return Plan(requeue_after=wait)
+        told, fits = _told(there), there.fits
+        again = wait
+    elif is_unclear(world, key.name):
+        told, fits = unclear(zone), there.fits
+    else:
+        assessment, again = _assessment(world, zone, now)
+        told, fits = survival(world, zone, assessment), assessment.fits
     shown = wire(
         observedGeneration=wanted.observed_generation,
         hosts=wanted.hosts,
         capacity=wanted.capacity,
         allocated=wanted.allocated,
-        conditions=wanted.conditions,
+        redundancy=told.status,
+        fits=fits,
+        conditions=conditions(*wanted.conditions, told.condition),
     )
-    return Plan((ApplyStatus(zone.record, MANAGER_OPERATOR, shown),))
+    return Plan((ApplyStatus(zone.record, MANAGER_OPERATOR, shown),), again)
+
+
+def _wait(world: World, zone: str, now: float) -> float:
+    """Return the seconds until figures may be written again."""
+    last = world.times.zone_written.get(zone)
+    return 0.0 if last is None else max(0.0, last + world.patience.zone_status - now)
+
+
+def _assessment(world: World, zone: Known[Zone], now: float) -> tuple[Assessment, float | None]:
+    return world.assessments.of(
+        zone.record.name,
+        site_of(world, zone),
+        sizes=zone.model.spec.standard_sizes,
+        silent=frozenset(name for name, beats in world.heartbeats.items() if beats is False),
+        now=now,
+        pause=world.patience.zone_status,
+    )
+
+
+def _told(status: ZoneStatus) -> Survival:
+    return Survival(status.redundancy, find(status.conditions, REDUNDANT))
 
 
 def _status(world: World, zone: Known[Zone]) -> ZoneStatus:
@@ -87,13 +120,6 @@ def _ready(world: World, zone: Known[Zone], *, total: int, ready: int) -> Condit
     )
 
 
-def _figures(status: ZoneStatus) -> object:
-    return status.hosts, status.capacity, status.allocated
-
-
-def _same_words(wanted: ZoneStatus, there: ZoneStatus) -> bool:
-    def words(status: ZoneStatus) -> object:
-        said = [(c.type, c.status, c.reason, c.message) for c in status.conditions]
-        return status.observed_generation, said
-
-    return words(wanted) == words(there)
+def _ready_words(status: ZoneStatus) -> object:
+    ready = find(status.conditions, "Ready")
+    return ready and (ready.status, ready.reason, ready.message)
