@@ -2,6 +2,7 @@
 """One packing for every loss: what it proves holds, what it refuses changes nothing."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from nopal_scheduler.cases import CaseProver, count_cases
 from nopal_scheduler.checker import check_proof
-from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
+from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 from nopal_scheduler.proof import Impossible, NotProven, Proof
 from nopal_scheduler.state import State
 from support.killer import find_proof, killed
@@ -87,12 +88,7 @@ def test_what_is_there_already_is_added_and_told(cluster: Cluster, data: st.Data
     # However it came about: the same amounts are left as from scratch, for the same places.
     again = CaseProver(State(cluster_of(prover, cluster)))
     assert np.array_equal(again._state.free, prover._state.free)
-    for case, packing in enumerate(prover._packings):
-        fresh = State(cluster_of(prover, cluster)).free.copy()
-        for name, host in packing.placed.items():
-            fresh[:, host] -= prover._state.needs(prover._state.vms[name])
-        alive = packing.targets
-        assert np.array_equal(prover._left[:, case, alive], fresh[:, alive])
+    lost_room(prover)
 
 
 @QUICK
@@ -118,23 +114,88 @@ def hosts(count: int, memory: int, **more: object) -> tuple[Host, ...]:
 
 
 def full(*sizes: tuple[str, int]) -> tuple[Vm, ...]:
-    return tuple(
-        Vm(f"v{i}", Room(1, size), host=host) for i, (host, size) in enumerate(sizes)
+    return tuple(Vm(f"v{i}", Room(1, size), host=host) for i, (host, size) in enumerate(sizes))
+
+
+@pytest.mark.parametrize(
+    ("lost", "free"),
+    [((9, 7, 8, 6), (16, 14)), ((7, 4, 7, 9, 1), (11, 17))],
+    ids=["a swap", "a move and a swap"],
+)
+def test_what_best_fit_alone_does_not_pack(lost: tuple[int, ...], free: tuple[int, ...]) -> None:
+    """The lost ones fill what is free to the last byte, and largest first is not the way."""
+    stays = [
+        Vm(f"x{i}", Room(1, 100 - size), host=f"h{i + 1}", restarts=False)
+        for i, size in enumerate(free)
+    ]
+    lost_vms = full(*(("h0", size) for size in lost))
+    cluster = Cluster(hosts(1 + len(free), 100), (*lost_vms, *stays), Redundancy(1))
+    verdict = CaseProver(State(cluster)).verdict()
+    assert isinstance(verdict, Proof)
+    assert killed(cluster, verdict) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_walk(seed: int) -> None:
+    """Come and go at random, with rules, in a cluster that is nearly full: everything holds."""
+    random = Random(seed)  # noqa: S311 - a walk, not a secret
+    racks = ("r1", "r2", "r3")
+    some = tuple(Host(f"h{i}", Room(100, 24), labels={"rack": racks[i % 3]}) for i in range(6))
+    cluster = Cluster(some, (), Redundancy(1 + seed % 2, HOST if seed % 3 else "rack"))
+    prover = CaseProver(State(cluster))
+    state = prover._state
+    for number in range(60):
+        vm = walker(random, f"v{number}")
+        fits = np.flatnonzero(state.fits(vm)).tolist()
+        if state.vms and (random.random() < 0.3 or not fits):
+            prover.remove(random.choice(sorted(state.vms)))
+        elif not fits:
+            continue
+        elif random.random() < 0.15:
+            prover.add(vm, random.choice(fits))
+        else:
+            host, before = random.choice(fits), everything(prover)
+            if prover.admit(vm, host) is not None:
+                assert everything(prover) == before
+        now = cluster_of(prover, cluster)
+        verdict = prover.verdict()
+        assert isinstance(verdict, Proof) == prover.is_proven
+        if isinstance(verdict, Proof):
+            assert check_proof(now, verdict) == ()
+        lost_room(prover)
+
+
+def walker(random: Random, name: str) -> Vm:
+    app = random.choice(("db", "web", ""))
+    rule = Rule(
+        random.choice(tuple(RuleKind)),
+        (("app", random.choice(("db", "web"))),),
+        random.choice((HOST, "rack")),
+        max_skew=random.choice((1, 2)),
+    )
+    return Vm(
+        name,
+        Room(1, random.choice((1, 2, 3, 5))),
+        labels={"app": app} if app else {},
+        rules=(rule,) if random.random() < 0.4 else (),
+        restarts=random.random() < 0.9,
     )
 
 
-def test_a_swap_makes_room() -> None:
-    """Best fit puts 6 and 4 together; 5 and 5 then need both of the others' hosts just so."""
-    cluster = Cluster(
-        hosts(3, 20),
-        full(("h0", 6), ("h0", 5), ("h0", 5), ("h0", 4), ("h1", 10), ("h2", 10)),
-        Redundancy(1),
-    )
-    assert isinstance(CaseProver(State(cluster)).verdict(), Proof)
+def lost_room(prover: CaseProver) -> None:
+    """What is left after each loss is what is free less what is placed there."""
+    state = prover._state
+    for case, packing in enumerate(prover._packings):
+        left = state.free.copy()
+        for name, host in packing.placed.items():
+            left[:, host] -= state.needs(state.vms[name])
+        assert np.array_equal(prover._left[:, case, packing.targets], left[:, packing.targets])
 
 
 def test_a_bound_says_what_is_missing() -> None:
-    verdict = CaseProver(State(Cluster(hosts(2, 10), full(("h0", 6), ("h1", 6)), Redundancy(1)))).verdict()
+    verdict = CaseProver(
+        State(Cluster(hosts(2, 10), full(("h0", 6), ("h1", 6)), Redundancy(1)))
+    ).verdict()
     assert isinstance(verdict, Impossible)
     assert verdict.message == (
         "impossible: after the loss of h0 2 of memory are missing on the hosts left"
