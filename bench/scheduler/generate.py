@@ -9,6 +9,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 
@@ -25,6 +26,16 @@ AMPLE, SCARCE = 256, 80
 RACK = "rack"
 
 
+class Rules(Enum):
+    """Which required rules half of the virtual machines have, in groups of four."""
+
+    NONE = "no rules"
+    APART = "half with anti-affinity"
+    """Apart from each other by host."""
+    MIXED = "half with rules"
+    """Apart by host, or spread over the racks, or together in one rack, as 3 to 1 to 1."""
+
+
 def make_hosts(count: int, *, memory: int = 256, cpu: int = AMPLE) -> tuple[Host, ...]:
     """Return hosts of so many GiB and virtual CPUs, ten in a rack."""
     width = len(str(count))
@@ -38,13 +49,12 @@ def make_hosts(count: int, *, memory: int = 256, cpu: int = AMPLE) -> tuple[Host
     )
 
 
-def make_vms(seed: int, *, rules: bool = False, prefix: str = "vm") -> Iterator[Vm]:
+def make_vms(seed: int, *, rules: Rules = Rules.NONE, prefix: str = "vm") -> Iterator[Vm]:
     """Yield virtual machines without end, with needs as they are in practice.
 
     Args:
         seed: The same seed, the same ones.
-        rules: Half of them in groups of four with a required rule: apart from each other by host,
-            or spread over the racks, or together in one rack, as 3 to 1 to 1.
+        rules: Which rules they have.
         prefix: What their names begin with.
     """
     chance = random.Random(seed)  # noqa: S311 - a generator of loads, not of secrets
@@ -57,11 +67,13 @@ def make_vms(seed: int, *, rules: bool = False, prefix: str = "vm") -> Iterator[
                 memory=chance.choices(SIZES, SIZE_WEIGHTS)[0] * GIB,
             ),
         )
-        if rules and number % 8 < 4:
+        if rules is not Rules.NONE and number % 8 < 4:
             if number % 8 == 0:
                 group += 1
             app = (("app", f"{prefix}-{group:05}"),)
-            vm = replace(vm, labels=dict(app), rules=(_rule(group, app),))
+            vm = replace(
+                vm, labels=dict(app), rules=(_rule(group if rules is Rules.MIXED else 0, app),)
+            )
         yield vm
 
 
@@ -130,7 +142,7 @@ def make_cluster(
     *,
     seed: int,
     failures: int = 0,
-    rules: bool = False,
+    rules: Rules = Rules.NONE,
     limit: float = 1.0,
 ) -> Cluster:
     """Return a cluster with so many virtual machines at random places.
@@ -140,7 +152,7 @@ def make_cluster(
         count: How many virtual machines.
         seed: The same seed, the same cluster.
         failures: k.
-        rules: As in `make_vms`.
+        rules: Which rules they have; they are kept.
         limit: The share of every host's memory that may be taken.
 
     Raises:

@@ -4,7 +4,7 @@
 import itertools
 from dataclasses import dataclass, replace
 
-from bench.scheduler.generate import make_cluster, make_hosts, make_vms
+from bench.scheduler.generate import Rules, make_cluster, make_hosts, make_vms
 from bench.scheduler.htools import Htools
 from bench.scheduler.report import Report, Row, percentile, seconds, spread, timed
 from nopal_scheduler.model import Cluster, Redundancy
@@ -20,14 +20,14 @@ class _Case:
     hosts: int
     vms: int
     failures: int
-    rules: bool = False
+    rules: Rules = Rules.NONE
     full: bool = False
     """Hosts nearly as full as random places make them."""
 
     @property
     def name(self) -> str:
-        more = (", half with rules" if self.rules else "") + (", full" if self.full else "")
-        return f"N+{self.failures}, {self.hosts} hosts, {self.vms:,} VMs{more}"
+        full = ", full" if self.full else ""
+        return f"N+{self.failures}, {self.hosts} hosts, {self.vms:,} VMs{full}, {self.rules.value}"
 
     def cluster(self) -> Cluster:
         """At random places; where they are to be full, up to 95 % of a host."""
@@ -39,18 +39,19 @@ class _Case:
 
 _SHORT = (
     _Case(50, 500, 1),
-    _Case(50, 500, 1, rules=True),
+    _Case(50, 500, 1, rules=Rules.MIXED),
     _Case(50, 500, 2),
 )
 _FULL = (
     *_SHORT,
     _Case(200, 2_000, 1),
-    _Case(200, 2_000, 1, rules=True),
+    _Case(200, 2_000, 1, rules=Rules.MIXED),
     _Case(200, 4_000, 1, full=True),
-    _Case(200, 3_600, 1, rules=True, full=True),
-    _Case(50, 500, 2, rules=True),
+    _Case(200, 3_600, 1, rules=Rules.MIXED, full=True),
+    _Case(50, 500, 2, rules=Rules.MIXED),
     _Case(200, 2_000, 2),
-    _Case(200, 2_000, 2, rules=True),
+    _Case(200, 2_000, 2, rules=Rules.APART),
+    _Case(200, 2_000, 2, rules=Rules.MIXED),
 )
 
 
@@ -96,7 +97,7 @@ def _peer(report: Report, case: _Case, cluster: Cluster) -> str:
 
     def words(htools: Htools) -> str:
         answer = htools.allocate(cluster, next(make_vms(2, prefix="new")))
-        kind = ", without rules" if case.rules else ""
+        kind = ", without rules" if case.rules is not Rules.NONE else ""
         return f"hail {seconds(answer.seconds)}{kind}"
 
     return report.peer(words, long=case.hosts > 100)

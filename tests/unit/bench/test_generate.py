@@ -5,15 +5,24 @@ from collections import defaultdict
 from itertools import islice
 
 import pytest
-from bench.scheduler.generate import CPUS, GIB, RACK, SIZES, make_cluster, make_hosts, make_vms
+from bench.scheduler.generate import (
+    CPUS,
+    GIB,
+    RACK,
+    SIZES,
+    Rules,
+    make_cluster,
+    make_hosts,
+    make_vms,
+)
 
 from nopal_scheduler.model import RuleKind
 
 
 def test_a_seed_is_a_stream() -> None:
-    first, again = (list(islice(make_vms(7, rules=True), 200)) for _ in range(2))
+    first, again = (list(islice(make_vms(7, rules=Rules.MIXED), 200)) for _ in range(2))
     assert first == again
-    assert first != list(islice(make_vms(8, rules=True), 200))
+    assert first != list(islice(make_vms(8, rules=Rules.MIXED), 200))
 
 
 def test_sizes_are_skewed_as_said() -> None:
@@ -27,17 +36,19 @@ def test_sizes_are_skewed_as_said() -> None:
 
 
 def test_half_of_them_have_a_rule_of_each_kind_in_groups_of_four() -> None:
-    vms = list(islice(make_vms(1, rules=True), 800))
+    vms = list(islice(make_vms(1, rules=Rules.MIXED), 800))
     ruled = [vm for vm in vms if vm.rules]
     assert len(ruled) == 400
     assert {vm.rules[0].kind for vm in ruled} == set(RuleKind)
     assert all(sum(vm.rules[0].matches(other.labels) for other in vms) == 4 for vm in ruled)
+    apart = list(islice(make_vms(1, rules=Rules.APART), 800))
+    assert {rule.kind for vm in apart for rule in vm.rules} == {RuleKind.ANTI_AFFINITY}
 
 
 def test_random_places_keep_room_and_rules() -> None:
     hosts = make_hosts(30)
-    cluster = make_cluster(hosts, 300, seed=3, rules=True, limit=0.8)
-    assert cluster == make_cluster(hosts, 300, seed=3, rules=True, limit=0.8)
+    cluster = make_cluster(hosts, 300, seed=3, rules=Rules.MIXED, limit=0.8)
+    assert cluster == make_cluster(hosts, 300, seed=3, rules=Rules.MIXED, limit=0.8)
     used: defaultdict[str | None, int] = defaultdict(int)
     apps = defaultdict(list)
     for vm in cluster.vms:
