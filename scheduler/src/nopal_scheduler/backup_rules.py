@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from .model import RuleKind, Vm
-from .rules import Selector
+from .selectors import Selector
 
 
 class ApartBook:

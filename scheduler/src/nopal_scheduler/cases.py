@@ -15,7 +15,7 @@ from .item import Effort, Items
 from .model import Rule, RuleKind, Vm
 from .packing import NO_TARGET, Packing, Saved, in_words
 from .proof import Case, Impossible, NotProven, Proof, Verdict
-from .rules import Selector, labels_key
+from .selectors import Selector, labels_key
 from .state import State
 
 _STEPS = 800

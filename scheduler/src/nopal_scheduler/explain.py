@@ -12,7 +12,8 @@ import numpy as np
 from .answer import Refusal
 from .model import Room, Rule, RuleKind, Vm
 from .proof import Impossible, NotProven
-from .rules import Mask, Selector
+from .rules import Mask
+from .selectors import Selector
 from .state import State
 
 _KINDS = {

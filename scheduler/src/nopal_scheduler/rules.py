@@ -4,16 +4,17 @@
 A host is its index everywhere here; every mask and count is an array over all hosts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from .model import Host, Rule, RuleKind, Vm
+from .model import HOST, Host, Rule, RuleKind, Vm
+from .selectors import Selector, SelectorIndex, is_in, labels_key
 
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
-Selector = tuple[tuple[str, str], ...]
 
 
 class Topologies:
@@ -38,6 +39,8 @@ class Topologies:
 
     def per_domain(self, topology: str, per_host: Counts) -> Counts:
         """Return, for every host, the sum over its domain; 0 where it has none."""
+        if topology == HOST:
+            return per_host
         domains = self.domains(topology)
         inside = domains >= 0
         if not inside.any():
@@ -49,6 +52,8 @@ class Topologies:
 class RuleBook:
     """What the rules of placed virtual machines need to know, kept up to date one by one.
 
+    Counts are sparse: of thousands of selectors each matches a few virtual machines.
+
     Args:
         topologies: The domains of the hosts.
         hosts: How many hosts there are.
@@ -57,48 +62,54 @@ class RuleBook:
     def __init__(self, topologies: Topologies, hosts: int) -> None:
         self._topologies = topologies
         self._count = hosts
-        self._labels: dict[Selector, Counts] = {}
+        self._labels: dict[Selector, _Sparse] = {}
         """Label sets of placed virtual machines, each with how many are on each host."""
-        self._matching: dict[Selector, Counts] = {}
+        self._label_sets: defaultdict[tuple[str, str], set[Selector]] = defaultdict(set)
+        """Label sets by each of their labels."""
+        self._matching: dict[Selector, _Sparse] = {}
         """By selector: how many virtual machines it matches on each host."""
-        self._holding: dict[tuple[Selector, str], Counts] = {}
+        self._holding: defaultdict[_Holder, _Sparse] = defaultdict(dict)
         """Required anti-affinity by selector and topology: how many on each host hold it."""
+        self._selectors: SelectorIndex[Selector] = SelectorIndex()
+        self._holders: SelectorIndex[_Holder] = SelectorIndex()
+        self._before: RuleBook | None = None
+        """What this one differs from: there everything on the lost hosts is gone."""
+        self._lost: Mask = np.zeros(0, dtype=np.bool_)
 
     def add(self, vm: Vm, host: int, count: int = 1) -> None:
         """Count a virtual machine in on a host, or out with a count of -1."""
-        labels = labels_key(vm.labels)
-        there = self._labels.get(labels)
-        if there is None:
-            there = self._labels[labels] = self._none()
-        there[host] += count
-        for selector, matching in self._matching.items():
-            if _is_in(selector, vm.labels):
-                matching[host] += count
         for rule in vm.rules:
-            self._matched(rule.selector)
+            self._selectors.add(rule.selector, rule.selector)
+        tables = [self._of(selector) for selector in self._selectors.matching(vm.labels)]
+        labels = labels_key(vm.labels)
+        if labels not in self._labels:
+            self._labels[labels] = {}
+            for pair in labels:
+                self._label_sets[pair].add(labels)
+        for there in (self._labels[labels], *tables):
+            _count(there, host, count)
+        for rule in vm.rules:
             if rule.required and rule.kind is RuleKind.ANTI_AFFINITY:
-                key = (rule.selector, rule.topology)
-                if key not in self._holding:
-                    self._holding[key] = self._none()
-                self._holding[key][host] += count
+                holder = (rule.selector, rule.topology)
+                self._holders.add(holder, rule.selector)
+                _count(self._holding[holder], host, count)
 
     def without(self, lost: Mask) -> "RuleBook":
-        """Return a copy in which everything on the lost hosts is gone."""
-        copy = RuleBook(self._topologies, self._count)
-        copy._labels = {key: np.where(lost, 0, there) for key, there in self._labels.items()}
-        copy._matching = {key: np.where(lost, 0, there) for key, there in self._matching.items()}
-        copy._holding = {key: np.where(lost, 0, there) for key, there in self._holding.items()}
-        return copy
+        """Return a book in which everything on the lost hosts is gone; this one must not change."""
+        after = RuleBook(self._topologies, self._count)
+        after._before, after._lost = self, lost
+        after._selectors, after._holders = self._selectors, self._holders
+        return after
 
     def concerns(self, vm: Vm) -> bool:
         """Tell whether any required rule, its own or another's, limits where it may go."""
         return any(rule.required for rule in vm.rules) or any(
-            _is_in(selector, vm.labels) for selector, _ in self._holding
+            self._holding.get(holder) for holder in self._holders.matching(vm.labels)
         )
 
     def counts(self, vm: Vm) -> bool:
         """Tell whether a selector known by now matches it, so that others see where it is."""
-        return any(_is_in(selector, vm.labels) for selector in self._matching)
+        return any(True for _ in self._selectors.matching(vm.labels))
 
     def allowed(self, vm: Vm, eligible: Mask) -> Mask:
         """Return the hosts that break no required rule, for a VM that is not counted in itself.
@@ -111,8 +122,8 @@ class RuleBook:
         for rule in vm.rules:
             if rule.required:
                 allowed &= self.satisfied(rule, vm, eligible)
-        for topology in self.repelling(vm):
-            allowed &= ~self.repelled(vm, topology)
+        for _, _, near in self.against(vm):
+            allowed &= ~near
         return allowed
 
     def satisfied(self, rule: Rule, vm: Vm, eligible: Mask) -> Mask:
@@ -136,53 +147,65 @@ class RuleBook:
 
     def repelling(self, vm: Vm) -> Iterator[str]:
         """Yield the topologies in which others' required anti-affinity is against this VM."""
-        seen = set()
-        for (selector, topology), there in self._holding.items():
-            if topology not in seen and _is_in(selector, vm.labels) and there.any():
-                seen.add(topology)
-                yield topology
+        yield from dict.fromkeys(topology for _, topology, _ in self.against(vm))
 
     def against(self, vm: Vm) -> Iterator[tuple[Selector, str, Mask]]:
         """Yield others' required anti-affinity against this VM: selector, topology, and where."""
-        for (selector, topology), there in self._holding.items():
-            if _is_in(selector, vm.labels) and there.any():
+        for selector, topology in self._holders.matching(vm.labels):
+            there = self._held((selector, topology))
+            if there.any():
                 yield selector, topology, self._topologies.per_domain(topology, there) > 0
-
-    def repelled(self, vm: Vm, topology: str) -> Mask:
-        """Return the hosts whose domain has a virtual machine that must be apart from this one."""
-        against = self._none()
-        for (selector, at), there in self._holding.items():
-            if at == topology and _is_in(selector, vm.labels):
-                against = against + there
-        near: Mask = self._topologies.per_domain(topology, against) > 0
-        return near
 
     def preference(self, vm: Vm, eligible: Mask) -> Counts:
         """Return the sum of the weights of the preferred rules that each host satisfies."""
-        score = self._none()
+        score = np.zeros(self._count, dtype=np.int64)
         for rule in vm.rules:
             if rule.weight is not None:
                 score = score + rule.weight * self.satisfied(rule, vm, eligible)
         return score
 
     def _matched(self, selector: Selector) -> Counts:
+        """Return how many virtual machines a selector matches on each host."""
+        counts = np.zeros(self._count, dtype=np.int64)
+        if self._before is not None:
+            counts = np.where(self._lost, 0, self._before._matched(selector))
+        return _added(counts, self._of(selector))
+
+    def _held(self, holder: "_Holder") -> Counts:
+        """Return how many virtual machines hold a required anti-affinity on each host."""
+        counts = np.zeros(self._count, dtype=np.int64)
+        if self._before is not None:
+            counts = np.where(self._lost, 0, self._before._held(holder))
+        return _added(counts, self._holding.get(holder, {}))
+
+    def _of(self, selector: Selector) -> "_Sparse":
+        """Return the counts that `add` keeps up to date from now on."""
         known = self._matching.get(selector)
         if known is None:
-            known = self._none()
-            for labels, there in self._labels.items():
-                if _is_in(selector, dict(labels)):
-                    known = known + there
-            self._matching[selector] = known
+            self._selectors.add(selector, selector)
+            known = self._matching[selector] = {}
+            sets = self._label_sets.get(selector[0], ()) if selector else self._labels
+            for labels in sets:
+                if is_in(selector, dict(labels)):
+                    for host, count in self._labels[labels].items():
+                        _count(known, host, count)
         return known
 
-    def _none(self) -> Counts:
-        return np.zeros(self._count, dtype=np.int64)
+
+_Sparse = dict[int, int]
+"""A count for each host that has any."""
+_Holder = tuple[Selector, str]
 
 
-def labels_key(labels: Mapping[str, str]) -> Selector:
-    """Return labels as something that can be a key."""
-    return tuple(sorted(labels.items())) if labels else ()
+def _count(there: _Sparse, host: int, count: int) -> None:
+    after = there.get(host, 0) + count
+    if after:
+        there[host] = after
+    else:
+        there.pop(host, None)
 
 
-def _is_in(selector: Selector, labels: Mapping[str, str]) -> bool:
-    return all(labels.get(key) == value for key, value in selector)
+def _added(counts: Counts, there: _Sparse) -> Counts:
+    for host, count in there.items():
+        counts[host] += count
+    return counts

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .model import Rule, RuleKind, Vm
-from .rules import Counts, Mask, Selector
+from .rules import Counts, Mask
+from .selectors import Selector, labels_key
 from .state import State
 
 
@@ -44,6 +45,8 @@ class Standing:
         self._groups: dict[object, _Group] = {}
         self._seeing: dict[Selector, list[_Group]] = defaultdict(list)
         """The groups that count what a selector matches."""
+        self._known_matched: dict[Selector, tuple[Selector, ...]] = {}
+        self._known_affected: dict[str, tuple[_Group, ...]] = {}
         for name in sorted(state.vms):
             vm = state.vms[name]
             for rule in vm.rules:
@@ -67,7 +70,7 @@ class Standing:
 
     def concerns(self, vm: Vm) -> bool:
         """Tell whether a move of it can change anything here."""
-        return bool(self._groups) and (bool(vm.rules) or any(self._matched(vm)))
+        return bool(self._affected(vm))
 
     def standing(self, vm: Vm) -> tuple[int, int]:
         """Return the broken rules, required and as weights, that a move of it could mend."""
@@ -101,15 +104,23 @@ class Standing:
             holders[source] -= 1
             holders[target] += 1
 
-    def _matched(self, vm: Vm) -> Iterable[Selector]:
+    def _matched(self, vm: Vm) -> tuple[Selector, ...]:
         labels = vm.labels
-        return (s for s in self._seeing if all(labels.get(key) == value for key, value in s))
+        key = labels_key(labels)
+        known = self._known_matched.get(key)
+        if known is None:
+            known = tuple(s for s in self._seeing if all(labels.get(k) == v for k, v in s))
+            self._known_matched[key] = known
+        return known
 
-    def _affected(self, vm: Vm) -> list[_Group]:
-        found = {id(group): group for rule in vm.rules for group in (self._group(vm, rule),)}
-        for selector in self._matched(vm):
-            found.update((id(group), group) for group in self._seeing[selector])
-        return list(found.values())
+    def _affected(self, vm: Vm) -> tuple[_Group, ...]:
+        known = self._known_affected.get(vm.name)
+        if known is None:
+            found = {id(group): group for rule in vm.rules for group in (self._group(vm, rule),)}
+            for selector in self._matched(vm):
+                found.update((id(group), group) for group in self._seeing[selector])
+            known = self._known_affected[vm.name] = tuple(found.values())
+        return known
 
     def _group(self, vm: Vm, rule: Rule) -> _Group:
         usable = self._state.eligible(vm)

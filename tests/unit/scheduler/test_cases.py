@@ -38,7 +38,7 @@ def everything(prover: CaseProver) -> object:
         prover._left.tolist(),
         [(dict(sorted(p.placed.items())), set(p.unplaced)) for p in prover._packings],
         set(prover._open),
-        {labels: there.tolist() for labels, there in state.rules._labels.items() if there.any()},
+        {labels: dict(there) for labels, there in state.rules._labels.items() if there},
     )
 
 
