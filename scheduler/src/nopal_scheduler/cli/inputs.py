@@ -149,6 +149,21 @@ def given_vms(options: argparse.Namespace, loaded: Loaded, *, name: str) -> tupl
     return tuple(vms)
 
 
+def chosen_hosts(cluster: Cluster, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the hosts that arguments name: by name, or by a label as KEY=VALUE."""
+    chosen = dict[str, None]()
+    names = {host.name for host in cluster.hosts}
+    for word in words:
+        key, is_label, value = word.partition("=")
+        found = [host.name for host in cluster.hosts if host.labels.get(key) == value]
+        if not is_label:
+            found = [word] if word in names else []
+        if not found:
+            raise InputError(f"there is no host {'with the label ' if is_label else ''}{word}")
+        chosen.update(dict.fromkeys(sorted(found)))
+    return tuple(chosen)
+
+
 def _entry(text: str) -> tuple[str, dict[str, Any]]:
     try:
         entry = yaml.safe_load(text)

@@ -12,6 +12,7 @@ from ..answer import NoPlacement, Placement
 from ..batch import place_batch
 from ..model import Cluster, Vm
 from ..proof import Proof, Verdict
+from ..room import mover
 from ..scheduler import Scheduler, prover_for
 from ..state import State
 from ..way import Advice
@@ -21,7 +22,9 @@ from .outcome import DONE, NO, InputError, Outcome, listed, paragraphs, table
 from .redundancy import verdict_data, verdict_text
 
 _SHOWN = 20
-"""Hosts whose reasons a table has, of each virtual machine; JSON has all."""
+"""Lines of reasons that a table has for each virtual machine; JSON has all."""
+_KINDS = 5
+"""Kinds of refused virtual machines for which it is looked for what would help."""
 _WAYS = 3
 """Ways of one advice that are tried with the proof."""
 Answers = dict[str, Placement | NoPlacement]
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     if options.write:
         write_file(options.write, _after(cluster, wanted, answers))
     refused = [vm for vm in wanted if isinstance(answers[vm.name], NoPlacement)]
-    helps = {vm.name: tuple(_helps(state, vm)) for vm in refused}
+    helps = _all_helps(state, refused)
     unproven = bool(options.proof) and not isinstance(verdict, Proof)
     return Outcome(
         NO if refused or unproven else DONE,
@@ -106,9 +109,23 @@ def _after(cluster: Cluster, wanted: Sequence[Vm], answers: Answers) -> Cluster:
     return replace(cluster, vms=(*rest, *placed))
 
 
+def _all_helps(state: State, refused: Sequence[Vm]) -> dict[str, tuple[Advice, ...]]:
+    """Return what would help each; it is looked for once for those that are alike."""
+    known: list[tuple[Vm, tuple[Advice, ...]]] = []
+    helps = {}
+    for vm in refused:
+        kind = replace(vm, name="")
+        found = next((advices for other, advices in known if other == kind), None)
+        if found is None:
+            found = tuple(_helps(state, vm)) if len(known) < _KINDS else ()
+            known.append((kind, found))
+        helps[vm.name] = found
+    return helps
+
+
 def _helps(state: State, vm: Vm) -> Iterator[Advice]:
     """Yield what would help, as far as it keeps the redundancy too."""
-    for advice in help_for(state, vm):
+    for advice in help_for(state, vm, movers=(mover(),)):
         ways = advice.ways[:_WAYS]
         if not state.redundancy.failures or not ways:
             yield advice
@@ -149,12 +166,15 @@ def _why(who: str, answer: NoPlacement, helps: Sequence[Advice]) -> str:
     for refusal in answer.refusals:
         alone = NoPlacement(1, (refusal,)).message.split("fit: 1 ", 1)[1]
         reasons[refusal.host].append(alone)
-    rows = [(host, ", ".join(words)) for host, words in list(reasons.items())[:_SHOWN]]
+    alike: dict[str, list[str]] = defaultdict(list)
+    for host, words in reasons.items():
+        alike[", ".join(words)].append(host)
+    rows = [(listed(hosts, 4), why) for why, hosts in list(alike.items())[:_SHOWN]]
     lines = [f"{who}: {answer.message}"]
     if rows:
-        lines += ["", *(f"  {line}" for line in table(("HOST", "WHY NOT"), rows).splitlines())]
-    if len(reasons) > _SHOWN:
-        lines.append(f"  and {len(reasons) - _SHOWN} more hosts")
+        lines += ["", *(f"  {line}" for line in table(("HOSTS", "WHY NOT"), rows).splitlines())]
+    if len(alike) > _SHOWN:
+        lines.append(f"  and {sum(map(len, list(alike.values())[_SHOWN:]))} more hosts")
     if helps:
         lines += ["", "  what would help:", *(f"  - {advice.message}" for advice in helps)]
     return "\n".join(lines)

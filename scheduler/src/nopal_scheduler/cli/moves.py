@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`balance` and `evacuate`: what to move, in which order, what it wins and what it copies."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..balance import balance, evacuate
+from ..model import Cluster
+from ..plan import DEFAULT_LIMITS, Limits, Move, Plan
+from ..score import Score
+from ..state import State
+from ..words import at_least
+from .inputs import Loaded, add_cluster, chosen_hosts, write_file
+from .outcome import DONE, NO, InputError, Outcome, paragraphs, table
+
+
+def add_verbs(verbs: Any, *, epilog: str) -> None:
+    """Add both verbs to the command line."""
+    parser = verbs.add_parser(
+        "balance",
+        help="moves that lower the score",
+        description="Find moves that even out the hosts and put right what is wrong. Every step"
+        " keeps room, required rules and the proof.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_cluster(parser)
+    _add_limits(parser)
+    parser.add_argument(
+        "--gain",
+        type=float,
+        default=DEFAULT_LIMITS.gain,
+        metavar="X",
+        help="what a move must win, as score times hosts (default %(default)s)",
+    )
+    parser.add_argument(
+        "--enough",
+        type=float,
+        default=DEFAULT_LIMITS.enough,
+        metavar="SCORE",
+        help="stop with as few moves as reach this score",
+    )
+    parser.set_defaults(run=run_balance)
+    parser = verbs.add_parser(
+        "evacuate",
+        help="moves that empty hosts",
+        description="Empty hosts: those that are named, or all that are draining.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_cluster(parser)
+    parser.add_argument(
+        "hosts",
+        nargs="*",
+        metavar="HOST",
+        help="a host; or KEY=VALUE, every host with that label; none: those that are draining",
+    )
+    _add_limits(parser)
+    parser.set_defaults(run=run_evacuate)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    limits = DEFAULT_LIMITS
+    parser.add_argument("--moves", type=int, default=limits.moves, metavar="N",
+                        help="moves at most (default %(default)s)")  # fmt: skip
+    parser.add_argument("--concurrent", type=int, default=limits.concurrent, metavar="N",
+                        help="moves that run at once (default %(default)s)")  # fmt: skip
+    parser.add_argument("--per-host", type=int, default=limits.per_host, metavar="N",
+                        help="of these, at one host (default %(default)s)")  # fmt: skip
+    parser.add_argument("--price", type=float, default=limits.price, metavar="X",
+                        help="what a move must win besides for each GiB")  # fmt: skip
+    parser.add_argument("--write", metavar="FILE", help="write the cluster as it is then")
+
+
+def run_balance(options: argparse.Namespace, loaded: Loaded) -> Outcome:
+    """Look for moves that lower the score."""
+    limits = replace(_limits(options), gain=options.gain, enough=options.enough)
+    plan = balance(State(loaded.cluster), limits)
+    return _outcome(options, loaded.cluster, plan)
+
+
+def run_evacuate(options: argparse.Namespace, loaded: Loaded) -> Outcome:
+    """Look for moves that empty hosts."""
+    cluster = loaded.cluster
+    hosts = chosen_hosts(cluster, options.hosts)
+    if not options.hosts:
+        hosts = tuple(host.name for host in cluster.hosts if host.draining)
+    if not hosts:
+        raise InputError("no host is draining: name the hosts that are to be emptied")
+    return _outcome(options, cluster, evacuate(State(cluster), hosts, _limits(options)))
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    try:
+        return Limits(
+            moves=options.moves,
+            concurrent=options.concurrent,
+            per_host=options.per_host,
+            price=options.price,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _outcome(options: argparse.Namespace, cluster: Cluster, plan: Plan) -> Outcome:
+    if options.write:
+        write_file(options.write, _after(cluster, plan.moves))
+    stays = [(each.vm, each.host, each.why) for each in plan.stays]
+    return Outcome(
+        NO if plan.stays else DONE,
+        paragraphs(
+            moves_text(plan),
+            table(("STAYS", "ON", "WHY"), stays) if stays else "",
+            _score(plan.before, plan.after),
+        ),
+        {
+            "steps": steps_data(plan),
+            "memory": plan.memory,
+            "score": {"before": _parts(plan.before), "after": _parts(plan.after)},
+            "stays": [{"vm": vm, "host": host, "why": why} for vm, host, why in stays],
+        },
+    )
+
+
+def moves_text(plan: Plan) -> str:
+    """Return the moves as a table; those of one step may run at once."""
+    if not plan.moves:
+        return "no moves"
+    rows = [
+        (step, move.vm, move.source, move.target, f"{move.gain:+.4f}", at_least(move.memory))
+        for step, batch in enumerate(plan.batches, start=1)
+        for move in batch
+    ]
+    count = len(plan.moves)
+    return paragraphs(
+        table(("STEP", "VM", "FROM", "TO", "GAIN", "COPIES"), rows, right="STEP GAIN COPIES"),
+        f"{count} move{'' if count == 1 else 's'} in {len(plan.batches)}"
+        f" step{'' if len(plan.batches) == 1 else 's'}, {at_least(plan.memory)} to copy;"
+        " moves of one step may run at once",
+    )
+
+
+def steps_data(plan: Plan) -> list[list[dict[str, Any]]]:
+    """Return the same for programs; memory in bytes."""
+    return [
+        [
+            {"vm": m.vm, "from": m.source, "to": m.target, "gain": m.gain, "memory": m.memory}
+            for m in batch
+        ]
+        for batch in plan.batches
+    ]
+
+
+def _score(before: Score, after: Score) -> str:
+    parts = after.parts
+    rows = [
+        (name, f"{value:.4f}", f"{parts[name]:.4f}")
+        for name, value in before.parts.items()
+        if value or parts[name]
+    ]
+    rows.append(("score, lower is better", f"{before.total:.4f}", f"{after.total:.4f}"))
+    return table(("SCORE", "BEFORE", "AFTER"), rows, right="BEFORE AFTER")
+
+
+def _parts(score: Score) -> dict[str, Any]:
+    return {"total": score.total, "parts": dict(score.parts)}
+
+
+def _after(cluster: Cluster, moves: Sequence[Move]) -> Cluster:
+    hosts = {move.vm: move.target for move in moves}
+    return replace(
+        cluster, vms=tuple(replace(vm, host=hosts.get(vm.name, vm.host)) for vm in cluster.vms)
+    )

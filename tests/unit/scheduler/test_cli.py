@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line end to end: files in, tables, exit codes and files out."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nopal_scheduler.cli.main import main
+from nopal_scheduler.cli.schema import schema_text
+from nopal_scheduler.cluster_yaml import read_cluster
+
+ROOT = Path(__file__).parents[3]
+THREE_NODES = Path(__file__).parent / "ganeti" / "three-nodes.data"
+GROUPS = Path(__file__).parent / "ganeti" / "tags-and-groups.data"
+CLUSTER = """\
+vmOverhead: false
+redundancy: {failures: 1}
+hosts:
+- {name: n, count: 3, capacity: {cpu: 32, memory: 64Gi}, labels: {rack: a}}
+- {name: old, capacity: {cpu: 32, memory: 64Gi}, state: Draining}
+vms:
+- {name: web, count: 2, cores: 2, memory: 8Gi, host: [n-1, n-2]}
+- {name: db, cores: 4, memory: 24Gi}
+- {name: cache, cores: 1, memory: 4Gi, host: old, priority: 5}
+"""
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> str:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER)
+    return str(path)
+
+
+def out(capsys: Capture, *arguments: str) -> str:
+    code = main(arguments)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return f"{printed.out}{code}"
+
+
+def bad(capsys: Capture, *arguments: str) -> str:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def test_place_prints_where_what_has_no_host_goes(cluster: str, capsys: Capture) -> None:
+    assert out(capsys, "place", cluster) == (
+        "VM  HOST  CPU  MEMORY\ndb  n-3     4    24Gi\n\nN+1 over hosts: proven (4 cases)\n0"
+    )
+
+
+def test_place_says_why_not_by_host_and_what_would_help(cluster: str, capsys: Capture) -> None:
+    text = out(capsys, "place", cluster, "--cores=1", "--memory=60Gi", "--count=2", "--failures=0")
+    assert text == (
+        "VM     HOST  CPU  MEMORY\n"
+        "new-1  n-3     1    60Gi\n"
+        "new-2  -       1    60Gi\n"
+        "\n"
+        "new-2: 0/4 hosts fit: 3 insufficient memory (needs 60Gi, at most 56Gi free), 1 draining\n"
+        "\n"
+        "  HOSTS     WHY NOT\n"
+        "  n-1, n-2  insufficient memory (needs 60Gi, 56Gi free)\n"
+        "  n-3       insufficient memory (needs 60Gi, 4Gi free)\n"
+        "  old       draining\n"
+        "\n"
+        "  what would help:\n"
+        "  - fits if 60Gi of memory were free on any of n-1, n-2 and n-3"
+        " (n-1 lacks the least: 4Gi of memory)\n"
+        "  - fits on host old if it took virtual machines again (draining)\n"
+        "  - fits on n-1 with 1 move: web-1 from n-1 to n-2\n"
+        "1"
+    )
+
+
+def test_help_that_would_cost_the_redundancy_is_not_given(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "vmOverhead: false\nredundancy: {failures: 1}\nhosts:\n"
+        "- {name: a, capacity: {cpu: 8, memory: 64Gi}}\n"
+        "- {name: b, capacity: {cpu: 8, memory: 16Gi}}\n"
+        "vms: [{name: v, cores: 1, memory: 8Gi, host: a}]\n"
+    )
+    arguments = ("place", str(path), "--cores=1", "--memory=60Gi", "-o", "json")
+    helps = json.loads(out(capsys, *arguments)[:-1])["refused"][0]["help"]
+    assert helps == []
+    helps = json.loads(out(capsys, *arguments, "--failures=0")[:-1])["refused"][0]["help"]
+    assert helps != []
+
+
+def test_a_proof_is_written_and_verified_and_refuted(
+    cluster: str, tmp_path: Path, capsys: Capture
+) -> None:
+    proof, after = str(tmp_path / "proof.json"), str(tmp_path / "after.yaml")
+    assert main(["place", cluster, "--proof", proof, "--write", after]) == 0
+    placed = {vm.name: vm.host for vm in read_cluster(Path(after).read_text()).to_cluster().vms}
+    assert placed == {"web-1": "n-1", "web-2": "n-2", "db": "n-3", "cache": "old"}
+    capsys.readouterr()
+    assert out(capsys, "check", after, "--proof", proof) == (
+        "placement: holds for 4 virtual machines on 4 hosts\n\nN+1 over hosts: the proof holds\n0"
+    )
+    mutated = json.loads(Path(proof).read_text())
+    mutated["cases"][0]["restarts"]["web-1"] = "old"
+    Path(proof).write_text(json.dumps(mutated))
+    text = out(capsys, "check", after, "--proof", proof)
+    assert text.endswith(
+        "the proof does not hold, 1 violation\n\n"
+        "LOST  VM     HOST  WHAT DOES NOT HOLD\nn-1   web-1  old   the host is draining\n1"
+    )
+
+
+def test_check_looks_for_a_proof_where_none_is_given(cluster: str, capsys: Capture) -> None:
+    assert out(capsys, "check", cluster) == (
+        "placement: holds for 3 virtual machines on 4 hosts\n\n"
+        "without a host, and not looked at: db\n\n"
+        "N+1 over hosts: proven (4 cases), verified\n0"
+    )
+    assert main(["check", cluster, "--topology=rack", "-o", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["redundancy"]["verdict"] == "impossible"
+
+
+def test_the_cluster_is_written_as_it_is_after_moves(
+    cluster: str, tmp_path: Path, capsys: Capture
+) -> None:
+    after = tmp_path / "after.yaml"
+    text = out(capsys, "evacuate", cluster, "--write", str(after))
+    assert text.startswith("STEP  VM     FROM  TO      GAIN  COPIES\n   1  cache  old   n-3  ")
+    assert "1 move in 1 step, 4Gi to copy" in text
+    again = out(capsys, "evacuate", str(after))
+    assert again.startswith("no moves\n")
+    assert out(capsys, "check", str(after)).endswith("0")
+
+
+def test_moves_are_limited(cluster: str, capsys: Capture) -> None:
+    assert out(capsys, "balance", cluster, "--moves=0").startswith("no moves\n")
+    text = out(capsys, "evacuate", cluster, "--moves=0")
+    assert "cache  old  the limit of 0 moves is reached" in text
+    assert text.endswith("1")
+
+
+def test_failover_by_a_proof_that_is_older(cluster: str, tmp_path: Path, capsys: Capture) -> None:
+    proof, after = str(tmp_path / "proof.json"), tmp_path / "after.yaml"
+    assert main(["place", cluster, "--cores=1", "--memory=1Gi", "--proof", proof]) == 0
+    capsys.readouterr()
+    text = out(capsys, "failover", cluster, "old", "--proof", proof, "--write", str(after))
+    assert text.startswith("lost: old; 1 of 1 virtual machines restart\n\nORDER  VM ")
+    assert text.endswith("proof\n0")
+    written = read_cluster(after.read_text()).to_cluster()
+    assert next(host for host in written.hosts if host.name == "old").blocked == "not ready"
+    assert next(vm for vm in written.vms if vm.name == "cache").host != "old"
+
+
+def test_failover_of_a_rack(cluster: str, capsys: Capture) -> None:
+    text = out(capsys, "failover", cluster, "rack=a", "-o", "json")
+    data = json.loads(text[:-1])
+    assert data["lost"] == ["n-1", "n-2", "n-3"]
+    assert [each["vm"] for each in data["unplaced"]] == ["web-1", "web-2"]
+    assert text.endswith("1")
+
+
+def test_ganetis_files_are_read_by_every_verb(capsys: Capture) -> None:
+    file = (str(THREE_NODES), "--format", "ganeti")
+    text = out(capsys, "balance", *file)
+    # hbal moves the same instance to the same node.
+    assert "   1  db-1  node-1.example.com  node-3.example.com" in text
+    assert out(capsys, "check", *file).endswith("N+1 over hosts: proven (3 cases), verified\n0")
+    # Nothing is added to an instance's size: exactly what is free still fits.
+    assert out(capsys, "place", *file, "--cores=1", "--memory=63Gi", "--failures=0").endswith("0")
+
+
+def test_notes_go_to_standard_error(cluster: str, capsys: Capture) -> None:
+    assert main(["check", str(GROUPS), "--format=ganeti"]) == 1
+    assert capsys.readouterr().err.startswith("note: group group2 is unallocable: ")
+    main(["check", cluster, "--topology=rack"])
+    note = "note: 1 of 4 hosts have no label rack, for example old: each counts as a failure"
+    assert capsys.readouterr().err.startswith(note)
+
+
+def test_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(CLUSTER))
+    assert out(capsys, "place", "-").endswith("0")
+    monkeypatch.setattr("sys.stdin", io.StringIO("hosts: 3"))
+    assert bad(capsys, "place", "-").startswith("standard input:1: hosts: 3 is no list")
+
+
+def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
+    entry = "{name: e, count: 2, cores: 1, memory: 1Gi, labels: {app: e},"
+    entry += " antiAffinity: [{matchLabels: {app: e}}]}"
+    text = out(
+        capsys, "place", cluster, "--cores=1", "--memory=1Gi", "--label=app=e", "--vm", entry,
+        "--node-selector=rack=a", "--failures=0", "-o", "json",
+    )  # fmt: skip
+    placements = json.loads(text[:-1])["placements"]
+    assert sorted(placements) == ["e-1", "e-2", "new-1"]
+    assert len(set(placements.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["place", "CLUSTER", "--cores=1"], "a virtual machine needs --cores and --memory"),
+        (["place", "CLUSTER", "--cores=1", "--memory=8 gigs"], "arguments: memory: '8 gigs' is"),
+        (["place", "CLUSTER", "--cores=1", "--memory=1Gi", "--more=gpu"], "--more: 'gpu': write"),
+        (["place", "CLUSTER", "--vm", "{cores: 1}"], "--vm: memory: is missing: add it"),
+        (["place", "CLUSTER", "--vm", "{core: 1}"], "--vm: cores: is missing: add it\n--vm: mem"),
+        (["place", "CLUSTER", "--vm", "3"], "--vm: '3' is no mapping: write"),
+        (["place", "CLUSTER", "--vm", "{cores: 1, memory: 1, name: db}"], "there is a virtual"),
+        (["place", "CLUSTER", "--vm", "{cores: 1, memory: 1, host: old}"], '"new" has a host'),
+        (["place", "CLUSTER", "--failures=0", "--proof=x"], "--proof: the cluster is to survive"),
+        (["place", "CLUSTER", "--proof=/nowhere/x"], "/nowhere/x: cannot be written: No such"),
+        (["place", "/nowhere"], "/nowhere: No such file or directory"),
+        (["check", "CLUSTER", "--proof=/nowhere"], "/nowhere: No such file or directory"),
+        (["check", "CLUSTER", "--proof=CLUSTER"], "CLUSTER:1: is no JSON: "),
+        (["check", "CLUSTER", "--format=ganeti"], "CLUSTER: has 1 sections, must have 5"),
+        (["evacuate", "CLUSTER", "n-9"], "there is no host n-9"),
+        (["failover", "CLUSTER", "rack=b"], "there is no host with the label rack=b"),
+        (["balance", "CLUSTER", "--concurrent=0"], "limits: "),
+    ],
+)
+def test_bad_input(arguments: list[str], error: str, cluster: str, capsys: Capture) -> None:
+    given = [argument.replace("CLUSTER", cluster) for argument in arguments]
+    assert bad(capsys, *given).startswith(error.replace("CLUSTER", cluster))
+
+
+def test_evacuate_without_hosts_wants_draining_ones(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("hosts: [{name: a, capacity: {}}]")
+    assert bad(capsys, "evacuate", str(path)).startswith("no host is draining: name the hosts")
+
+
+@pytest.mark.parametrize("arguments", [[], ["grow"], ["place"], ["check", "x", "--failures=4"]])
+def test_usage_errors_exit_as_bad_input(arguments: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m nopal_scheduler" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["place", "balance", "evacuate", "check", "failover"])
+def test_help_names_the_exit_codes(verb: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert "exit codes:\n  0  done" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_enough_is_no_error(
+    cluster: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert main(["check", cluster]) == 0
+
+
+def test_the_schema_is_the_committed_one(capsys: Capture, tmp_path: Path) -> None:
+    committed = ROOT / "docs" / "reference" / "cluster.schema.json"
+    assert main(["schema", "--check", str(committed)]) == 0, "run `make crds`"
+    assert main(["schema"]) == 0
+    assert capsys.readouterr().out == schema_text()
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    assert main(["schema", "--check", str(other)]) == 1
+
+
+def test_the_schema_describes_every_field() -> None:
+    schema = json.loads(schema_text())
+    for model in (schema, *schema["$defs"].values()):
+        for name, field in model["properties"].items():
+            assert field.get("description") or "$ref" in field, name
+
+
+def test_examples_in_the_guide_are_cluster_files() -> None:
+    guide = (ROOT / "docs" / "scheduler-tool.md").read_text()
+    examples = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
+    assert examples
+    for text in examples:
+        if "hosts:" in text:
+            read_cluster(text).to_cluster()
+        else:
+            assert yaml.safe_load(text)
