@@ -126,7 +126,8 @@ class Board:
         standing, weights = self.measure.standing, self.measure.weights
         vms = self.state.vms
         hopes = np.zeros(len(rows.names))
-        for i in np.flatnonzero(rows.ruled).tolist():
+        broken = standing.required or standing.preferred
+        for i in np.flatnonzero(rows.ruled).tolist() if broken else ():
             required, preferred = standing.standing(vms[rows.names[i]])
             hopes[i] = weights.required * required + weights.preferred * preferred
         gains += hopes[:, None]
