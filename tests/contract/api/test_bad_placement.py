@@ -17,7 +17,7 @@ ZONE: dict[str, tuple[str, Any]] = {
     "less than no failure": ("redundancy.failures", -1),
     "half a failure": ("redundancy.failures", "1"),
     "no label key": ("redundancy.topologyKey", "a b"),
-    "a size twice": ("standardSizes.1", {"name": "small", "cores": 1, "memory": "1Gi"}),
+    "a size twice": ("standardSizes", [{"name": "s", "cores": 1, "memory": "1Gi"}] * 2),
     "a size without memory": ("standardSizes.0.memory", None),
     "a size that no guest starts with": ("standardSizes.0.memory", "1Mi"),
     "a size without a core": ("standardSizes.0.cores", 0),
