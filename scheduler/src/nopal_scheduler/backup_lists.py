@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from .backup_pairs import Trigger
 from .backup_rules import ApartBook
-from .backup_sums import BackupSums, Trigger
+from .backup_sums import BackupSums
 from .model import Vm
 from .rules import Counts, Mask
 from .state import Amounts, State
@@ -75,7 +76,7 @@ class BackupLists:
         """
         if not self.parked[host]:
             return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(self.sums.worst[:, host] > self._state.free[:, host])
+        return np.flatnonzero(self.sums.worst_of(host) > self._state.free[:, host])
 
     def find(self, vm: Vm, *, push: bool = False) -> tuple[Hosts | None, Trigger]:
         """Find a list; changes nothing.

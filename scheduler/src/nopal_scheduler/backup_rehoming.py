@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 
 from .backup_lists import BackupLists, Hosts
-from .backup_sums import Trigger
+from .backup_pairs import Trigger
 from .model import Vm
 from .state import State
 
@@ -96,7 +96,7 @@ class Rehoming:
     def _in_the_way(self, host: int, resource: int) -> str | None:
         """Return whose list to drop: the smallest that is enough, or else the largest."""
         lost = self._lists.sums.in_worst(host, resource).tolist()
-        excess = self._lists.sums.worst[resource, host] - self._state.free[resource, host]
+        excess = self._lists.sums.worst_of(host)[resource] - self._state.free[resource, host]
         found = [
             (needs[resource], name)
             for name, (trigger, needs) in self._lists.parked[host].items()

@@ -11,11 +11,9 @@ from itertools import combinations
 
 import numpy as np
 
+from .backup_pairs import Pairs, Trigger
 from .rules import Mask
 from .state import Amounts
-
-Trigger = tuple[int, ...]
-"""Failure domains by number, in rising order."""
 
 
 class BackupSums:
@@ -34,8 +32,9 @@ class BackupSums:
         """What a host gets as the first of lists, by the home that is lost."""
         self._most: Amounts = np.zeros((resources, hosts, domains), dtype=np.int64)
         """The most that a host gets in any loss that includes the domain."""
-        self.worst: Amounts = np.zeros((resources, hosts), dtype=np.int64)
-        """The most that a host gets in any loss, resource by resource."""
+        self._worst: Amounts = np.zeros((resources, hosts), dtype=np.int64)
+        self._stale: set[int] = set()
+        """Hosts whose most and worst are to be found anew before they are read."""
         self._sums: dict[Trigger, dict[int, Amounts]] = {}
         """By trigger of 2 or 3 domains and by host, and the same arrays by host and trigger: """
         self._at: tuple[dict[Trigger, Amounts], ...] = tuple({} for _ in range(hosts))
@@ -50,17 +49,34 @@ class BackupSums:
             host: Where.
             amount: How much, by resource; negative to take away what was added.
         """
+        if not amount.any():
+            return
         if len(trigger) == 1:
             self._single[:, host, trigger[0]] += amount
         else:
             self._add_sparse(trigger, host, amount)
-        self._refresh(host)
+        self._stale.add(host)
+
+    @property
+    def worst(self) -> Amounts:
+        """The most that each host gets in any loss, resource by resource."""
+        for host in sorted(self._stale):
+            self._refresh(host)
+        return self._worst
+
+    def worst_of(self, host: int) -> Amounts:
+        """Return the most that one host gets in any loss, by resource."""
+        if host in self._stale:
+            self._refresh(host)
+        return self._worst[:, host]
 
     def with_all_of(self, trigger: Trigger) -> Amounts:
         """Return the most that each host gets in any loss that includes the trigger."""
         if len(trigger) == self._failures:
             return self.exactly(trigger)
         if len(trigger) == 1:
+            for host in sorted(self._stale):
+                self._refresh(host)
             return self._most[:, :, trigger[0]]
         a, b = trigger
         third = self._single.copy()
@@ -80,8 +96,7 @@ class BackupSums:
 
     def in_worst(self, host: int, resource: int) -> Mask:
         """Return the failure domains of all losses after which the host gets the most."""
-        most = self._most[resource, host]
-        worst: Mask = most == most.max()
+        worst: Mask = self._most[resource, host] == self.worst_of(host)[resource]
         return worst
 
     def exactly(self, trigger: Trigger) -> Amounts:
@@ -114,43 +129,20 @@ class BackupSums:
 
     def _refresh(self, host: int) -> None:
         """Find the most anew, exactly: of the k largest singles, and of every set with a pair."""
+        self._stale.discard(host)
         k, single = self._failures, self._single[:, host]
         top = np.partition(single, -k, axis=1)[:, -k:]
         least = top.min(axis=1, keepdims=True)
         most = np.minimum(single, least) + top.sum(axis=1, keepdims=True) - least
         if self._at[host]:
-            self._raise_to_sparse(host, most)
+            pairs = Pairs({t: x for t, x in self._at[host].items() if len(t) == 2}, single)
+            if k == 2:
+                pairs.raise_to_pairs(most)
+            else:
+                pairs.raise_to_triples(most)
+                triples = {t: x for t, x in self._at[host].items() if len(t) == 3}
+                if triples:
+                    own = np.array(list(triples.values())).T
+                    pairs.raise_to(most, np.array(list(triples)), own)
         self._most[:, host] = most
-        self.worst[:, host] = most.max(axis=1)
-
-    def _raise_to_sparse(self, host: int, most: Amounts) -> None:
-        single = self._single[:, host]
-        pairs = [t for t in self._at[host] if len(t) == 2]
-        triples = [t for t in self._at[host] if len(t) == 3]
-        resources, domains = single.shape
-        matrix = np.zeros((resources, domains, domains), dtype=np.int64)
-        if pairs:
-            a, b = np.array(pairs).T
-            extra = np.array([self._at[host][t] for t in pairs]).T
-            matrix[:, a, b] = matrix[:, b, a] = extra
-            both = single[:, a] + single[:, b] + extra
-            if self._failures == 3:
-                third = single[:, None, :] + matrix[:, a] + matrix[:, b]
-                rows = np.arange(len(pairs))
-                third[:, rows, a] = third[:, rows, b] = 0
-                third += both[:, :, None]
-                np.maximum(most, third.max(axis=1), out=most)
-                both = third.max(axis=2)
-            _raise(most, (a, b), both)
-        if triples:
-            a, b, c = np.array(triples).T
-            total = single[:, a] + single[:, b] + single[:, c]
-            total += matrix[:, a, b] + matrix[:, a, c] + matrix[:, b, c]
-            total += np.array([self._at[host][t] for t in triples]).T
-            _raise(most, (a, b, c), total)
-
-
-def _raise(most: Amounts, where: tuple[Amounts, ...], to: Amounts) -> None:
-    for row, values in zip(most, to, strict=True):
-        for columns in where:
-            np.maximum.at(row, columns, values)
+        self._worst[:, host] = most.max(axis=1)

@@ -7,8 +7,8 @@ import numpy as np
 
 from .backup_bounds import host_bound, room_bound
 from .backup_lists import BackupLists
+from .backup_pairs import Trigger
 from .backup_rehoming import Rehoming, Stuck
-from .backup_sums import Trigger
 from .model import RuleKind, Vm
 from .proof import Case, Impossible, NotProven, Proof, Verdict
 from .rules import Mask
@@ -122,9 +122,9 @@ class BackupProver:
 
     def headroom(self, vm: Vm) -> Mask:
         """Return the hosts that can take the virtual machine with no backup driven away."""
-        roomy = self.spare() >= self._state.needs(vm)[:, None]
-        mask: Mask = roomy.all(axis=0)
-        return mask
+        fits = self.spare() >= self._state.needs(vm)[:, None]
+        roomy: Mask = np.all(fits, axis=0)
+        return roomy
 
     def spare(self) -> Amounts:
         """Return what each host has free besides what may arrive there, by resource."""
