@@ -141,12 +141,16 @@ def test_what_no_order_solves_is_searched_within_the_budget(sizes: tuple[int, ..
 
 
 def test_the_search_tells_hosts_apart_that_differ_for_the_batch() -> None:
-    """By what is on them where rules count, and by what they may take."""
+    """By what is on them and their domains where rules count, and by what they may take."""
     there = (Vm("db", Room(), "h2", labels=dict(DB)), Vm("x", Room(), "h0"))
     near = Rule(RuleKind.AFFINITY, DB, HOST)
     wanted = sized(6, 4, 6, 3, 4, 2, 5)
     wanted = (wanted[0], replace(wanted[1], rules=(near,)), *wanted[2:])
     assert place_batch(State(Cluster(hosts(3), there)), wanted).complete
+    beside = Host("h3", Room(), labels={"rack": "r2"})
+    there = (Vm("db", Room(), "h3", labels=dict(DB)),)
+    wanted = (wanted[0], replace(wanted[1], rules=(replace(near, topology="rack"),)), *wanted[2:])
+    assert place_batch(State(Cluster((*hosts(3), beside), there)), wanted).complete
     lan = (*hosts(2), replace(hosts(3)[2], networks=frozenset({"lan"})))
     wanted = sized(2, 3, 6, 6, 4, 2, 2, 5)
     wanted = tuple(replace(v, networks=("lan",)) if v.name in "v5 v6" else v for v in wanted)
