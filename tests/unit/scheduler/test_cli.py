@@ -145,6 +145,26 @@ def test_moves_are_limited(cluster: str, capsys: Capture) -> None:
     assert text.endswith("1")
 
 
+def test_fit_counts_and_names_the_first_limit(cluster: str, capsys: Capture) -> None:
+    text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi")
+    assert text.startswith("SIZE  CPU  MEMORY  FIT\nnew     1     8Gi   14\n\n14 more fit with N+1")
+    assert "\n\nfirst limit: N+1 impossible\n0/4 hosts fit: " in text
+    assert text.endswith("0")
+    assert out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--at-least=15").endswith("1")
+    text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--most=2")
+    assert "\n\nat least 2 more fit with N+1 over hosts\n" in text
+
+
+def test_fit_of_a_mix_keeps_its_proportion(cluster: str, capsys: Capture) -> None:
+    small, large = "{name: s, cores: 1, memory: 4Gi, count: 3}", "{cores: 2, memory: 16Gi}"
+    arguments = ("fit", cluster, "--failures=0", "--vm", small, "--vm", large, "-o", "json")
+    data = json.loads(out(capsys, *arguments)[:-1])
+    assert set(data["counts"]) == {"s", "new-2"}
+    assert data["count"] == sum(data["counts"].values()) == sum(data["hosts"].values())
+    assert abs(data["counts"]["s"] - 3 * data["counts"]["new-2"]) <= 3
+    assert data["limit"] == "memory"
+
+
 def test_failover_by_a_proof_that_is_older(cluster: str, tmp_path: Path, capsys: Capture) -> None:
     proof, after = str(tmp_path / "proof.json"), tmp_path / "after.yaml"
     assert main(["place", cluster, "--cores=1", "--memory=1Gi", "--proof", proof]) == 0
@@ -219,6 +239,12 @@ def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
         (["check", "CLUSTER", "--proof=/nowhere"], "/nowhere: No such file or directory"),
         (["check", "CLUSTER", "--proof=CLUSTER"], "CLUSTER:1: is no JSON: "),
         (["check", "CLUSTER", "--format=ganeti"], "CLUSTER: has 1 sections, must have 5"),
+        (["fit", "CLUSTER"], "say what is to fit: --cores and --memory, or --vm for every size"),
+        (["fit", "CLUSTER", "--cores=1", "--memory=1Gi", "--most=0"], "--most: 0 is not a number"),
+        (
+            ["fit", "CLUSTER", *(2 * ["--vm={name: s, cores: 1, memory: 1Gi}"])],
+            'two sizes are called "s": give each its own name',
+        ),
         (["evacuate", "CLUSTER", "n-9"], "there is no host n-9"),
         (["failover", "CLUSTER", "rack=b"], "there is no host with the label rack=b"),
         (["balance", "CLUSTER", "--concurrent=0"], "limits: "),
@@ -243,7 +269,7 @@ def test_usage_errors_exit_as_bad_input(arguments: list[str], capsys: Capture) -
     assert "usage: python -m nopal_scheduler" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["place", "balance", "evacuate", "check", "failover"])
+@pytest.mark.parametrize("verb", ["place", "fit", "balance", "evacuate", "check", "failover"])
 def test_help_names_the_exit_codes(verb: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])

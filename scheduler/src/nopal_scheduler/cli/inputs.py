@@ -4,7 +4,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 
 from ..cluster_writer import write_cluster
 from ..cluster_yaml import FileError, read_cluster, read_vm
+from ..file_entries import VmEntry
 from ..ganeti import read_ganeti
 from ..model import Cluster, Redundancy, Vm
 from ..proof import Proof
@@ -126,20 +127,12 @@ def given_vms(options: argparse.Namespace, loaded: Loaded, *, name: str) -> tupl
         loaded: The cluster.
         name: What those are called that have no name.
     """
-    entries = [_entry(text) for text in options.vm or ()]
-    simple = _simple(options)
-    if simple:
-        entries.insert(0, ("arguments", simple))
     taken = {vm.name for vm in loaded.cluster.vms}
-    vms: list[Vm] = []
-    for i, (source, entry) in enumerate(entries, start=1):
-        unnamed = "name" not in entry
-        if unnamed:
-            entry["name"] = name if len(entries) == 1 else f"{name}-{i}"
-        try:
-            vms.extend(read_vm(entry, source).to_vms(overhead=loaded.overhead))
-        except FileError as error:
-            raise InputError(str(error)) from None
+    vms = [
+        vm
+        for entry in _entries(options, name=name)
+        for vm in entry.to_vms(overhead=loaded.overhead)
+    ]
     for vm in vms:
         if vm.name in taken:
             raise InputError(f'there is a virtual machine "{vm.name}" already: give another --name')
@@ -147,6 +140,31 @@ def given_vms(options: argparse.Namespace, loaded: Loaded, *, name: str) -> tupl
             raise InputError(f'"{vm.name}" has a host: leave host out of --vm')
         taken.add(vm.name)
     return tuple(vms)
+
+
+def given_sizes(options: argparse.Namespace, loaded: Loaded, *, name: str) -> list[tuple[Vm, int]]:
+    """Return one virtual machine for each size that the arguments describe, and its count."""
+    sizes: dict[str, tuple[Vm, int]] = {}
+    for entry in _entries(options, name=name):
+        (vm,) = entry.model_copy(update={"count": None}).to_vms(overhead=loaded.overhead)
+        if vm.name in sizes:
+            raise InputError(f'two sizes are called "{vm.name}": give each its own name')
+        sizes[vm.name] = (vm, entry.count or 1)
+    return list(sizes.values())
+
+
+def _entries(options: argparse.Namespace, *, name: str) -> Iterator[VmEntry]:
+    """Yield the entries that the arguments describe; those without a name get one."""
+    entries = [("--vm", _mapping(text)) for text in options.vm or ()]
+    simple = _simple(options)
+    if simple:
+        entries.insert(0, ("arguments", simple))
+    for i, (source, entry) in enumerate(entries, start=1):
+        named = {"name": name if len(entries) == 1 else f"{name}-{i}", **entry}
+        try:
+            yield read_vm(named, source)
+        except FileError as error:
+            raise InputError(str(error)) from None
 
 
 def chosen_hosts(cluster: Cluster, words: Sequence[str]) -> tuple[str, ...]:
@@ -164,14 +182,14 @@ def chosen_hosts(cluster: Cluster, words: Sequence[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _entry(text: str) -> tuple[str, dict[str, Any]]:
+def _mapping(text: str) -> dict[str, Any]:
     try:
         entry = yaml.safe_load(text)
     except yaml.YAMLError:
         entry = None
     if not isinstance(entry, dict):
         raise InputError(f"--vm: {text!r} is no mapping: write '{{cores: 2, memory: 4Gi}}'")
-    return "--vm", entry
+    return entry
 
 
 def _simple(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import failover, moves, place, verify
+from . import failover, fit, moves, place, verify
 from .inputs import load
 from .outcome import BAD_INPUT, InputError, Outcome
 from .schema import print_schema
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for part in (place, moves, verify, failover):
+    for part in (place, fit, moves, verify, failover):
         part.add_verbs(verbs, epilog=_EPILOG)
     schema = verbs.add_parser("schema", help="print the JSON Schema of the cluster file")
     schema.add_argument("--check", metavar="FILE", help="say whether FILE has it; print nothing")
