@@ -58,7 +58,12 @@ def vms(draw: st.DrawFn, name: str, *, ruled: bool) -> Vm:
 
 @st.composite
 def clusters(
-    draw: st.DrawFn, *, max_hosts: int = 4, max_vms: int = 5, ruled: bool = True
+    draw: st.DrawFn,
+    *,
+    max_hosts: int = 4,
+    max_vms: int = 5,
+    ruled: bool = True,
+    failures: int | None = None,
 ) -> Cluster:
     """Clusters of 2 hosts and more, k = 1 or 2; hosts are not over capacity, rules may be broken.
 
@@ -66,8 +71,10 @@ def clusters(
         max_hosts: at most so many hosts.
         max_vms: at most so many virtual machines; each has a host.
         ruled: whether there are any rules.
+        failures: k; 2 is over hosts then and has a host more, so that it is possible at times.
     """
-    made = [draw(hosts(f"h{i}")) for i in range(draw(st.integers(2, max_hosts)))]
+    fewest = 2 if failures is None else failures + 2
+    made = [draw(hosts(f"h{i}")) for i in range(draw(st.integers(fewest, max_hosts)))]
     free = {host.name: host.free for host in made}
     placed: list[Vm] = []
     for i in range(draw(st.integers(1, max_vms))):
@@ -81,7 +88,6 @@ def clusters(
             at = draw(st.sampled_from(room))
             free[at] -= vm.needs
             placed.append(replace(vm, host=at))
-    redundancy = Redundancy(
-        draw(st.sampled_from((1, 1, 2))), draw(st.sampled_from((HOST, HOST, "rack")))
-    )
-    return Cluster(tuple(made), tuple(placed), redundancy)
+    k = failures or draw(st.sampled_from((1, 1, 2)))
+    topology = HOST if failures == 2 else draw(st.sampled_from((HOST, HOST, "rack")))
+    return Cluster(tuple(made), tuple(placed), Redundancy(k, topology))

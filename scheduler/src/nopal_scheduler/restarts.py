@@ -165,7 +165,7 @@ class _Attempt:
                 # With a promise, only those that are promised the same domain can help.
                 domains = self._state.topologies.domains(rule.topology)
                 near = {name for name, h in self._promised.items() if domains[h] == domains[at]}
-                found.sort(key=lambda other: other.name not in near)
+                found = [other for other in found if other.name in near]
             yield from found
 
     def _choose(self, vm: Vm) -> int | None:

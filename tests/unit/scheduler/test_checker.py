@@ -93,6 +93,7 @@ def test_what_has_no_host_is_not_judged() -> None:
         ((vm("v", "a", AWAY, app="db"), vm("w", "a", app="db")), {"v", "w"}),
         ((vm("v", "a", AWAY), vm("w", "a", app="db")), {"v", "w"}),
         ((vm("v", "a", AWAY, app="db"), vm("w", "a")), set()),
+        ((vm("v", "d", replace(AWAY, topology="rack")), vm("w", "d", app="db")), {"v"}),
         ((vm("v", "a", NEAR), vm("w", "b", app="db")), set()),
         ((vm("v", "a", NEAR), vm("w", "c", app="db")), {"v"}),
         ((vm("v", "a", NEAR),), {"v"}),
@@ -192,15 +193,38 @@ def test_what_was_wrong_before_is_no_fault_of_the_proof() -> None:
     assert {violation.host for violation in check_proof(cluster, PROVEN)} == {"c"}
 
 
+def test_spread_looks_at_the_racks_that_are_left() -> None:
+    hosts = (host("a", "1"), host("b", "2"))
+    vms = (vm("v", "a", EVEN, app="db"), vm("w", "b", app="db"))
+    proof = Proof(Redundancy(1), backups={"v": ("b",), "w": ("a",)})
+    assert check_proof(Cluster(hosts, vms, Redundancy(1)), proof) == ()
+    third = (*hosts, host("c", "3"))
+    found = reasons(check_proof(Cluster(third, vms, Redundancy(1)), proof))
+    assert found == ["after the loss of a, vm v, host b: breaks its spread to app=db over rack"]
+
+
+def test_every_smaller_loss_is_proven_too() -> None:
+    cluster = replace(PAIR, redundancy=Redundancy(2))
+    lost = [("a", "b"), ("a", "c"), ("b", "c")]
+    places = [{"v": "c", "w": "c"}, {"v": "b"}, {"w": "a"}]
+    pairs = tuple(map(Case, lost, places))
+    assert len(check_proof(cluster, Proof(Redundancy(2), pairs))) == 3
+    assert check_proof(cluster, Proof(Redundancy(2), (*PROVEN.cases, *pairs))) == ()
+    lists = {"v": ("b", "c"), "w": ("c", "a")}
+    assert check_proof(cluster, Proof(Redundancy(2), backups=lists)) == ()
+
+
 # Tampering: whatever is changed in a proof that holds, brute force and the checker agree.
 
 
 @st.composite
 def proven(draw: st.DrawFn, *, lists: bool) -> tuple[Cluster, Proof]:
-    cluster = draw(clusters(max_vms=3 if lists else 5))
+    k = draw(st.sampled_from((1, 2)))
+    cluster = draw(clusters(max_vms=4 - k if lists else 6 - k, failures=k))
     proof = find_backups(cluster) if lists else find_proof(cluster)
     assume(proof is not None)
     assert proof is not None
+    event(f"k={k}")
     return cluster, proof
 
 
