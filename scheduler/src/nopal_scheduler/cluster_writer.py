@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from .model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
+from .model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm, vm_memory_cost
 from .quantity import exact
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the one in C is faster
@@ -18,23 +18,42 @@ _TERMS = {
 _NO_READY = "not ready"
 
 
-def write_cluster(cluster: Cluster) -> str:
+def write_cluster(cluster: Cluster, *, overhead: bool = False) -> str:
     """Return the text of a cluster file, sorted by name; the same cluster gives the same text.
 
-    Hosts have `capacity` and virtual machines all that they take, overhead included: what a
-    machine has and what its guest sees are no longer known.
+    Hosts have `capacity`: what their machines have is not known any more.
+
+    Args:
+        cluster: What is to be written.
+        overhead: Write the memory that guests see, so that what is added to the file later gets
+            the same overhead. Where a virtual machine takes what no guest would, all are written
+            with what they take, overhead included, as without this.
     """
+    guests = {vm.name: guest_memory(vm.needs) for vm in cluster.vms} if overhead else {}
+    overhead = overhead and None not in guests.values()
     data: dict[str, Any] = {"version": 1}
     if cluster.redundancy != Redundancy():
         data["redundancy"] = {
             "failures": cluster.redundancy.failures,
             "topologyKey": cluster.redundancy.topology,
         }
-    data["vmOverhead"] = False
+    data["vmOverhead"] = overhead
     data["hosts"] = [_host(host) for host in sorted(cluster.hosts, key=lambda h: h.name)]
-    data["vms"] = [_vm(vm) for vm in sorted(cluster.vms, key=lambda v: v.name)]
+    data["vms"] = [
+        _vm(vm, (guests[vm.name] if overhead else None) or vm.needs.memory)
+        for vm in sorted(cluster.vms, key=lambda v: v.name)
+    ]
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
     return text
+
+
+def guest_memory(needs: Room) -> int | None:
+    """Return the guest's memory, by the inverse of `vm_memory_cost`; None if there is none."""
+    page_tables = 512  # one byte for so many of the guest
+    rest = needs.memory - vm_memory_cost(needs.cpu, 0)
+    near = rest * page_tables // (page_tables + 1)
+    fits = (m for m in (near, near + 1) if vm_memory_cost(needs.cpu, m) == needs.memory)
+    return next(fits, None) if rest > 0 else None
 
 
 def _host(host: Host) -> dict[str, Any]:
@@ -57,11 +76,11 @@ def _host(host: Host) -> dict[str, Any]:
     }
 
 
-def _vm(vm: Vm) -> dict[str, Any]:
+def _vm(vm: Vm, memory: int) -> dict[str, Any]:
     entry = {
         "name": vm.name,
         "cores": vm.needs.cpu,
-        "memory": exact(vm.needs.memory),
+        "memory": exact(memory),
         **_given(
             more={name: exact(count) for name, count in sorted(vm.needs.more.items())},
             host=vm.host,

@@ -238,3 +238,21 @@ def test_what_is_written_is_read_back(cluster: Cluster) -> None:
     assert read_cluster(text).to_cluster() == ordered(cluster)
     backwards = replace(cluster, hosts=cluster.hosts[::-1], vms=cluster.vms[::-1])
     assert write_cluster(backwards) == text
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 255), st.integers(1, 2**44))
+def test_the_guests_memory_is_found_again(cores: int, memory: int) -> None:
+    vm = Vm("v", vm_cost(cores, memory))
+    text = write_cluster(Cluster((), (vm,)), overhead=True)
+    assert "vmOverhead: true" in text
+    entry = read_cluster(text).vms[0]
+    assert entry.memory == memory
+    assert read_cluster(text).to_cluster().vms == (vm,)
+
+
+def test_what_no_guest_takes_is_written_with_its_overhead() -> None:
+    vms = (Vm("v", vm_cost(2, GIB)), Vm("w", Room(1, 2**20)))
+    text = write_cluster(Cluster((), vms), overhead=True)
+    assert "vmOverhead: false" in text
+    assert read_cluster(text).to_cluster().vms == vms

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     lost = chosen_hosts(cluster, options.lost)
     plan = plan_failover(cluster, lost, _proof(options, cluster))
     if options.write:
-        write_file(options.write, _after(cluster, lost, plan))
+        write_file(options.write, _after(cluster, lost, plan), overhead=loaded.overhead)
     return Outcome(
         NO if plan.unplaced else DONE,
         paragraphs(

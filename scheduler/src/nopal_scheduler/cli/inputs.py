@@ -237,9 +237,9 @@ def write_proof(path: str, proof: Proof) -> None:
     _write(path, json.dumps(proof_to_json(proof), indent=1) + "\n")
 
 
-def write_file(path: str, cluster: Cluster) -> None:
-    """Write a cluster as a cluster file."""
-    _write(path, write_cluster(cluster))
+def write_file(path: str, cluster: Cluster, *, overhead: bool) -> None:
+    """Write a cluster as a cluster file; `overhead` as it was read."""
+    _write(path, write_cluster(cluster, overhead=overhead))
 
 
 def _read(path: str) -> str:

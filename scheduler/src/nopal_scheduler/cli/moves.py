@@ -78,7 +78,7 @@ def run_balance(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     """Look for moves that lower the score."""
     limits = replace(_limits(options), gain=options.gain, enough=options.enough)
     plan = balance(State(loaded.cluster), limits)
-    return _outcome(options, loaded.cluster, plan)
+    return _outcome(options, loaded, plan)
 
 
 def run_evacuate(options: argparse.Namespace, loaded: Loaded) -> Outcome:
@@ -89,7 +89,7 @@ def run_evacuate(options: argparse.Namespace, loaded: Loaded) -> Outcome:
         hosts = tuple(host.name for host in cluster.hosts if host.draining)
     if not hosts:
         raise InputError("no host is draining: name the hosts that are to be emptied")
-    return _outcome(options, cluster, evacuate(State(cluster), hosts, _limits(options)))
+    return _outcome(options, loaded, evacuate(State(cluster), hosts, _limits(options)))
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -104,9 +104,9 @@ def _limits(options: argparse.Namespace) -> Limits:
         raise InputError(str(error)) from None
 
 
-def _outcome(options: argparse.Namespace, cluster: Cluster, plan: Plan) -> Outcome:
+def _outcome(options: argparse.Namespace, loaded: Loaded, plan: Plan) -> Outcome:
     if options.write:
-        write_file(options.write, _after(cluster, plan.moves))
+        write_file(options.write, _after(loaded.cluster, plan.moves), overhead=loaded.overhead)
     stays = [(each.vm, each.host, each.why) for each in plan.stays]
     return Outcome(
         NO if plan.stays else DONE,

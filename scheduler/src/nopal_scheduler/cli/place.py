@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     if options.proof and isinstance(verdict, Proof):
         write_proof(options.proof, verdict)
     if options.write:
-        write_file(options.write, _after(cluster, wanted, answers))
+        write_file(options.write, _after(cluster, wanted, answers), overhead=loaded.overhead)
     refused = [vm for vm in wanted if isinstance(answers[vm.name], NoPlacement)]
     helps = _all_helps(state, refused)
     unproven = bool(options.proof) and not isinstance(verdict, Proof)
