@@ -4,10 +4,10 @@
 import io
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
-import yaml
 
 from nopal_scheduler.cli.main import main
 from nopal_scheduler.cli.schema import schema_text
@@ -16,6 +16,7 @@ from nopal_scheduler.cluster_yaml import read_cluster
 ROOT = Path(__file__).parents[3]
 THREE_NODES = Path(__file__).parent / "ganeti" / "three-nodes.data"
 GROUPS = Path(__file__).parent / "ganeti" / "tags-and-groups.data"
+VERBS = {"place", "fit", "balance", "evacuate", "check", "failover"}
 CLUSTER = """\
 vmOverhead: false
 redundancy: {failures: 1}
@@ -269,7 +270,7 @@ def test_usage_errors_exit_as_bad_input(arguments: list[str], capsys: Capture) -
     assert "usage: python -m nopal_scheduler" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["place", "fit", "balance", "evacuate", "check", "failover"])
+@pytest.mark.parametrize("verb", sorted(VERBS))
 def test_help_names_the_exit_codes(verb: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
@@ -304,12 +305,19 @@ def test_the_schema_describes_every_field() -> None:
             assert field.get("description") or "$ref" in field, name
 
 
-def test_examples_in_the_guide_are_cluster_files() -> None:
+def test_the_guide_shows_what_is_really_printed(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guide = (ROOT / "docs" / "scheduler-tool.md").read_text()
-    examples = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
-    assert examples
-    for text in examples:
-        if "hosts:" in text:
-            read_cluster(text).to_cluster()
-        else:
-            assert yaml.safe_load(text)
+    (tmp_path / "zone.yaml").write_text(guide.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / THREE_NODES.name).write_text(THREE_NODES.read_text())
+    monkeypatch.chdir(tmp_path)
+    blocks = [block.split("```")[0] for block in guide.split("```console\n")[1:]]
+    verbs = set()
+    for block in blocks:
+        command, _, printed = block.partition("\n")
+        arguments = shlex.split(command.removeprefix("$ python -m nopal_scheduler "))
+        main(arguments)
+        assert capsys.readouterr().out == printed, f"write it into the guide: {command}"
+        verbs.add(arguments[0])
+    assert verbs == VERBS
