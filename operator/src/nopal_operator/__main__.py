@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m nopal_operator`: one of the operators; it acts once it leads."""
+"""`python -m nopal_operator`: one of the operators; it acts once it leads.
 
+`python -m nopal_operator export-zone ZONE` prints a live zone as a cluster file instead.
+"""
+
+import argparse
 import asyncio
 import os
 import signal
 import socket
+import sys
 import uuid
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -12,8 +17,10 @@ from functools import partial
 from typing import Any
 
 from nopal_operator.app import Operator
+from nopal_operator.export import export_zone
 from nopal_operator.settings import Settings
 from nopal_runtime import logs, settings
+from nopal_runtime.errors import NopalError
 from nopal_runtime.health import HealthServer
 from nopal_runtime.kube.client import KubeClient
 from nopal_runtime.kube.credentials import load_credentials
@@ -25,11 +32,37 @@ from nopal_runtime.metrics import Metrics
 _LEASE_NAME = "nopal-operator"
 
 
-def main() -> None:
-    """Run until SIGTERM or SIGINT, or until the right to lead is lost."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT, or until the right to lead is lost; or export a zone.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(prog="python -m nopal_operator")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    export = commands.add_parser(
+        "export-zone",
+        help="print a live zone as a cluster file for python -m nopal_scheduler",
+        description="Reads zones, hosts, nodes and virtual machines with your KUBECONFIG.",
+    )
+    export.add_argument("zone", help="name of the Zone")
+    options = parser.parse_args(arguments)
     config = settings.read(Settings, os.environ)
+    if options.command == "export-zone":
+        return asyncio.run(_export(options.zone))
     logs.configure(config.log_level)
     asyncio.run(_run(config))
+    return 0
+
+
+async def _export(zone: str) -> int:
+    try:
+        async with KubeClient(load_credentials()) as kube:
+            sys.stdout.write(await export_zone(kube, zone))
+    except NopalError as error:
+        sys.stderr.write(f"{error.reason}: {error.message}\n")
+        return 1
+    return 0
 
 
 async def _run(config: Settings) -> None:
@@ -91,4 +124,4 @@ def _end_at_once() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

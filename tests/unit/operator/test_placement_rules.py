@@ -86,9 +86,8 @@ async def test_affinity_waits_for_company(racks: Lab) -> None:
 
 
 async def test_a_preference_is_kept_where_it_can_be(racks: Lab) -> None:
-    wanted = {"affinity": [app("db", weight=10)]}
     first = await placed(racks, vm(racks, "db", "db"))
-    assert await placed(racks, vm(racks, "web", **wanted)) == first
+    assert await placed(racks, vm(racks, "web", affinity=[app("db", weight=10)])) == first
     assert await placed(racks, vm(racks, "far", affinity=[app("none", weight=10)]))
 
 
