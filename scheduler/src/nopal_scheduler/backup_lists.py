@@ -65,10 +65,6 @@ class BackupLists:
         self._count(vm, hosts, -1)
         return hosts
 
-    def size(self, vm: Vm) -> float:
-        """Return how large a virtual machine is: its needs as shares of all there is, summed up."""
-        return float(self._state.needs(vm) @ self._scale[:, 0])
-
     def overfull(self, host: int) -> Counts:
         """Return the resources of which a host may get more than it has free.
 
@@ -179,3 +175,8 @@ class BackupLists:
             else:
                 del self.parked[host][vm.name]
             lost = (*lost, int(self._domain[host]))
+
+
+def size(state: State, vm: Vm) -> float:
+    """Return how large a virtual machine is: its needs as shares of all there is, summed up."""
+    return float((state.needs(vm) / np.maximum(1, state.capacity.sum(axis=1))).sum())

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from .backup_lists import BackupLists, Hosts
+from .backup_lists import BackupLists, Hosts, size
 from .backup_pairs import Trigger
 from .model import Vm
 from .state import State
@@ -45,6 +45,7 @@ class Rehoming:
         Returns:
             None, or one that got none: then `undo` is due.
         """
+        there = self._state.vms
         self._waiting.update((vm.name, None) for vm in vms)
         crowded: Hosts = () if host is None else (host,)
         while True:
@@ -54,8 +55,8 @@ class Rehoming:
                     return stuck
             if not self._waiting:
                 return None
-            name = max(self._waiting, key=self._size)
-            vm = self._state.vms[name]
+            name = max(self._waiting, key=lambda each: (size(self._state, there[each]), each))
+            vm = there[name]
             hosts, reached = self._lists.find(vm)
             if hosts is None and self._left > 0:
                 hosts, reached = self._lists.find(vm, push=True)
@@ -106,7 +107,3 @@ class Rehoming:
         if enough:
             return min(enough)[1]
         return max(found)[1] if found else None
-
-    def _size(self, name: str) -> tuple[float, str]:
-        vm = self._state.vms[name]
-        return self._lists.size(vm), name

@@ -22,10 +22,12 @@ class BackupSums:
     Args:
         shape: How many resources and how many hosts there are.
         domains: How many failure domains there are, more than `failures`.
-        failures: k, 1 to 3.
+        failures: k, 1 to 3; ValueError else.
     """
 
     def __init__(self, shape: tuple[int, ...], domains: int, failures: int) -> None:
+        if not 1 <= failures <= 3:
+            raise ValueError("sums over backup lists are for 1 to 3 failures")
         resources, hosts = shape
         self._failures = failures
         self._single: Amounts = np.zeros((resources, hosts, domains), dtype=np.int64)

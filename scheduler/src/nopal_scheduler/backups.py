@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .backup_bounds import host_bound, room_bound
-from .backup_lists import BackupLists
+from .backup_lists import BackupLists, size
 from .backup_pairs import Trigger
 from .backup_rehoming import Rehoming, Stuck
 from .model import RuleKind, Vm
@@ -64,9 +64,9 @@ class BackupProver:
             vm: One that the state does not have yet and that fits on the host.
             host: Index of the host.
         """
-        standing = self._verdict
-        if not self.is_proven:
-            return self._not_proven()
+        standing = self._verdict if self.is_proven else self.verdict()
+        if standing is not None and not isinstance(standing, Proof):
+            return standing
         self._enter(vm, host)
         against: NotProven | Impossible | None = None
         if self._uncovered(vm):
@@ -223,8 +223,7 @@ class BackupProver:
                 self._unproven[vm.name] = stuck[1]
 
     def _order(self, vm: Vm) -> tuple[float, str]:
-        total = np.maximum(1, self._state.capacity.sum(axis=1))
-        return -float((self._state.needs(vm) / total).sum()), vm.name
+        return -size(self._state, vm), vm.name
 
     def _enter(self, vm: Vm, host: int) -> None:
         self._state.add(vm, host)
