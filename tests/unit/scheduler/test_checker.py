@@ -193,12 +193,14 @@ def test_what_was_wrong_before_is_no_fault_of_the_proof() -> None:
     assert {violation.host for violation in check_proof(cluster, PROVEN)} == {"c"}
 
 
-def test_spread_looks_at_the_racks_that_are_left() -> None:
+def test_spread_looks_at_the_racks_that_can_be_used() -> None:
     hosts = (host("a", "1"), host("b", "2"))
     vms = (vm("v", "a", EVEN, app="db"), vm("w", "b", app="db"))
     proof = Proof(Redundancy(1), backups={"v": ("b",), "w": ("a",)})
     assert check_proof(Cluster(hosts, vms, Redundancy(1)), proof) == ()
     third = (*hosts, host("c", "3"))
+    blocked = (*hosts, host("c", "3", blocked="not ready"))
+    assert check_proof(Cluster(blocked, vms, Redundancy(1)), proof) == ()
     found = reasons(check_proof(Cluster(third, vms, Redundancy(1)), proof))
     assert found == ["after the loss of a, vm v, host b: breaks its spread to app=db over rack"]
 

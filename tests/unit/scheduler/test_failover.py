@@ -156,6 +156,12 @@ def test_the_search_packs_where_spreading_does_not_find_room_for_all() -> None:
     assert made(plan_failover(Cluster(hosts, vms[:1]), ["a"])) == ["u c"]
 
 
+def test_packing_takes_the_largest_first_too() -> None:
+    hosts = (host("a", 30), host("b", 5), host("c", 10), host("d", 6))
+    vms = (vm("u", "a", 4, priority=1), vm("v", "a", 7), vm("w", "a", 3), vm("x", "a", 6))
+    assert made(plan_failover(Cluster(hosts, vms), ["a"])) == ["u b", "v c", "x d", "w c"]
+
+
 def test_of_one_priority_as_many_as_find_room() -> None:
     hosts = (host("a", 9), host("b", 4))
     vms = (vm("u", "a", 2), vm("v", "a", 2), vm("w", "a", 4))
@@ -229,19 +235,30 @@ def test_what_waits_is_next_as_soon_as_it_fits() -> None:
     assert made(plan) == ["w c", "v b"]
 
 
+def test_room_that_a_void_promise_sets_free_is_used() -> None:
+    hosts = (host("a", 9), host("b", only="b"), host("c", 9, only="c"))
+    vms = (
+        vm("y", "a", 4, rule(RuleKind.AFFINITY, "db"), priority=9),
+        replace(vm("x", "a", 4, priority=5), node_selector={"only": "b"}),
+        replace(vm("db", "a", app="db"), node_selector={"only": "c"}),
+    )
+    plan = plan_failover(Cluster(hosts, vms, K1), ["a"], on_loss_of_a(y="b"))
+    assert made(plan) == ["db c", "y c", "x b"]
+
+
 @pytest.mark.parametrize(
-    ("mine", "late"),
+    ("mine", "late", "app"),
     [
-        ((), vm("late", "b", 1, rule(RuleKind.ANTI_AFFINITY, "v"))),
-        ((rule(RuleKind.ANTI_AFFINITY, "db"),), vm("late", "b", 1, app="db")),
-        ((rule(RuleKind.AFFINITY, "db"),), vm("moved", "c", 1, app="db")),
+        ((), vm("late", "b", 1, rule(RuleKind.ANTI_AFFINITY, "v")), ""),
+        ((rule(RuleKind.ANTI_AFFINITY, "db"),), vm("late", "b", 1, app="db"), "db"),
+        ((rule(RuleKind.AFFINITY, "db"),), vm("moved", "c", 1, app="db"), ""),
     ],
 )
 def test_a_promise_that_a_rule_makes_void_is_not_waited_for(
-    mine: tuple[Rule, ...], late: Vm
+    mine: tuple[Rule, ...], late: Vm, app: str
 ) -> None:
     hosts = (host("a", 8), host("b", 5), host("c", 5))
-    vms = (vm("v", "a", 4, *mine, priority=9, app="v"), vm("x", "a", 4), late)
+    vms = (vm("v", "a", 4, *mine, priority=9, app="v"), vm("x", "a", 4, app=app), late)
     plan = plan_failover(Cluster(hosts, vms, K1), ["a"], on_loss_of_a(v="b"))
     assert made(plan)[0] == "v c"
 
