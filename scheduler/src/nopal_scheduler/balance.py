@@ -7,7 +7,7 @@ again without it.
 """
 
 from collections.abc import Collection
-from itertools import islice
+from itertools import islice, permutations
 
 import numpy as np
 
@@ -38,8 +38,8 @@ def balance(
 ) -> Plan:
     """Return moves that lower the score; draining hosts are emptied first.
 
-    At no step is the score above that of the beginning. Nothing is moved off a blocked host, and
-    nothing that is not movable.
+    At no step is the score above that of the beginning, but between two moves that change places.
+    Nothing is moved off a blocked host, and nothing that is not movable.
 
     Args:
         state: Where everything is; it stays as it is.
@@ -155,10 +155,28 @@ class _Planner:
                     all_made = False
                 break
             else:
+                if self._exchange(board, rest):
+                    continue
                 for name, host in rest.items():
                     self._refusals.setdefault(name, {})[host] = Refusal("", "no room in this order")
                 return False
         return all_made
+
+    def _exchange(self, board: Board, rest: dict[str, int]) -> bool:
+        """Make two moves that only together do not lift the score; tell whether there were any."""
+        for one, other in permutations(rest, 2):
+            pair, home = (one, other), board.state.host_of(one)
+            if not board.fits(one, rest[one]):
+                continue
+            board.move(one, rest[one])
+            gain = float(board.gains([other], [rest[other]])[0])
+            good = board.fits(other, rest[other]) and not self._is_too_high(board, gain)
+            if good and self._make_all(tuple((name, rest[name]) for name in pair)):
+                board.move(other, rest.pop(other))
+                del rest[one]
+                return True
+            board.move(one, home)
+        return False
 
     def _is_too_high(self, board: Board, gain: float) -> bool:
         """Tell whether a move would lift the score above that of the beginning."""
