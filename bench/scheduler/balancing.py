@@ -36,6 +36,19 @@ class _Kind:
     ignore_load: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """What hbal did."""
+
+    htools: Htools
+    before: float
+    score: float
+    moves: int
+    copied: int
+    """Bytes of memory."""
+    seconds: float
+
+
 def measure(report: Report) -> None:
     """Balance the same random clusters."""
     hosts, vms, seeds = (10, 100, (1,)) if report.quick else (50, 500, (1, 2, 3))
@@ -55,45 +68,49 @@ def measure(report: Report) -> None:
 
 def _measure(report: Report, cluster: Cluster, kind: _Kind, name: str) -> None:
     report.say(f"balance, {name}")
-    if report.htools is None:
+    asked = report.ask(lambda htools: _ask(htools, cluster, kind))
+    if isinstance(asked, str):
         plan, took = timed(lambda: balance(State(cluster), Limits(), kind.weights))
         ours = f"{_words(plan, took)}; our score {plan.before.total:.4f} to {plan.after.total:.4f}"
-        report.add(Row(f"balance, {name}", ours, report.peer(lambda _: ""), seconds(GOAL)))
+        report.add(Row(f"balance, {name}", ours, asked))
         return
-    htools = report.htools
-    before = htools.score(cluster, ignore_load=kind.ignore_load)
-    theirs = htools.balance(cluster, ignore_load=kind.ignore_load)
-    target = htools.score(_moved(cluster, theirs.moves), ignore_load=kind.ignore_load)
     # The whole question: as few moves as reach what hbal reached. A hair below it, because hinfo
     # rounds to eight digits.
-    limits = Limits(enough=target - 1e-6)
+    limits = Limits(enough=asked.score - 1e-6)
     plan, took = timed(lambda: balance(State(cluster), limits, kind.weights))
-    reached = _score(htools, cluster, plan, kind)
-    sizes = {vm.name: vm.needs.memory for vm in cluster.vms}
-    copied = sum(sizes[name] for name, _ in theirs.moves)
-    least = _least_moves(cluster, target, kind)
-    fewer = len(plan.moves) < len(theirs.moves) or len(plan.moves) == least
+    reached = _score(asked.htools, cluster, plan, kind)
+    least = _least_moves(cluster, asked.score, kind)
+    fewer = len(plan.moves) < asked.moves or len(plan.moves) == least
     report.add(
         Row(
             what=f"balance, {name}",
-            ours=f"{before:.4f} to {reached:.4f}, {_words(plan, took)}",
+            ours=f"{asked.before:.4f} to {reached:.4f}, {_words(plan, took)}",
             beside=(
-                f"hbal {before:.4f} to {target:.4f}, {len(theirs.moves)} moves,"
-                f" {copied >> 30} GiB, {seconds(theirs.seconds)}"
+                f"hbal {asked.before:.4f} to {asked.score:.4f}, {asked.moves} moves,"
+                f" {asked.copied >> 30} GiB, {seconds(asked.seconds)}"
                 f"{f'; nobody can in fewer than {least} moves' if least else ''}"
             ),
             goal=f"{seconds(GOAL)}, no worse, fewer moves",
-            met=None if report.quick else took <= GOAL and reached <= target and fewer,
+            met=None if report.quick else took <= GOAL and reached <= asked.score and fewer,
             raw={
-                "before": before,
+                "before": asked.before,
                 "ours": {"score": reached, "moves": len(plan.moves), "seconds": took},
-                "hbal": {
-                    "score": target,
-                    "moves": len(theirs.moves),
-                    "seconds": theirs.seconds,
-                },
+                "hbal": {"score": asked.score, "moves": asked.moves, "seconds": asked.seconds},
             },
         )
+    )
+
+
+def _ask(htools: Htools, cluster: Cluster, kind: _Kind) -> _Theirs:
+    done = htools.balance(cluster, ignore_load=kind.ignore_load)
+    sizes = {vm.name: vm.needs.memory for vm in cluster.vms}
+    return _Theirs(
+        htools=htools,
+        before=htools.score(cluster, ignore_load=kind.ignore_load),
+        score=htools.score(_moved(cluster, done.moves), ignore_load=kind.ignore_load),
+        moves=len(done.moves),
+        copied=sum(sizes[name] for name, _ in done.moves),
+        seconds=done.seconds,
     )
 
 
@@ -118,7 +135,7 @@ def _by_default(report: Report, cluster: Cluster, name: str) -> None:
                 f"{plan.before.total:.4f} to {plan.after.total:.4f}, {_words(plan, took)},"
                 f" deviations left: {spreads}"
             ),
-            beside=report.peer(words),
+            beside=report.ask(words),
             raw={
                 "moves": len(plan.moves),
                 "seconds": took,

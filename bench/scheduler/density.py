@@ -104,7 +104,7 @@ def _peer(report: Report, name: str, empty: Cluster, seeds: Iterable[int]) -> st
         broken = f", {lost} losses of one host too much for the rest" if lost else ""
         return f"hail {_words(theirs)}{broken}"
 
-    return report.peer(words)
+    return report.ask(words)
 
 
 def _run(

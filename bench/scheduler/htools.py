@@ -52,26 +52,32 @@ class Fitted:
     seconds: float
 
 
+class TooSlow(Exception):
+    """The peer was ended before it had an answer."""
+
+
 class Htools:
     """The peer.
 
     Args:
         binary: The program: see `find`.
+        patience: Seconds that one process of it may take; then TooSlow is raised.
     """
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, *, patience: float) -> None:
         self._binary = binary
+        self._patience = patience
         version = _VERSION.search(self._run("hbal", "--version").stdout)
         self.version = version[1] if version else "of unknown version"
 
     @classmethod
-    def find(cls) -> "Htools | None":
+    def find(cls, *, patience: float) -> "Htools | None":
         """Return the installed one; None where there is none."""
         for place in _PLACES:
             found = sorted(place.rglob("htools")) if place.is_dir() else []
             programs = [each for each in found if each.is_file() and os.access(each, os.X_OK)]
             if programs:
-                return cls(programs[-1])
+                return cls(programs[-1], patience=patience)
         return None
 
     def allocate(self, cluster: Cluster, vm: Vm, *, redundant: bool = True) -> Answer:
@@ -115,7 +121,17 @@ class Htools:
     def _run(self, tool: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         environment = os.environ | {"HTOOLS": tool, "LC_ALL": "C.UTF-8"}
         command = [str(self._binary), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=self._patience,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise TooSlow(f"{tool} has no answer after {self._patience:g} s") from error
         if done.returncode:
             raise RuntimeError(f"{tool} ended with {done.returncode}: {done.stderr.strip()}")
         return done

@@ -42,9 +42,7 @@ def measure(report: Report) -> None:
             Row(
                 what=name,
                 ours=f"{rate:,.0f}/s",
-                beside=PUBLISHED
-                if rules is not Rules.NONE
-                else f"{PUBLISHED}; {_peer(report, cluster)}",
+                beside=f"{PUBLISHED}{'' if rules is Rules.MIXED else _peer(report, cluster)}",
                 goal=f"{GOAL:,}/s",
                 met=None if report.quick else rate >= GOAL,
                 raw={"per second": rate, "decisions": decisions},
@@ -62,4 +60,4 @@ def _peer(report: Report, cluster: Cluster) -> str:
         answer = htools.allocate(cluster, next(make_vms(2, prefix="new")), redundant=False)
         return f"without N+1 {seconds(answer.seconds)} each"
 
-    return f"; hail {report.peer(words)}"
+    return f"; hail {report.ask(words)}"

@@ -100,4 +100,4 @@ def _peer(report: Report, case: _Case, cluster: Cluster) -> str:
         kind = ", without rules" if case.rules is not Rules.NONE else ""
         return f"hail {seconds(answer.seconds)}{kind}"
 
-    return report.peer(words, long=case.hosts > 100)
+    return report.ask(words, long=case.hosts > 100)

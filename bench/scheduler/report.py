@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.scheduler.htools import INSTALL, Htools
+from bench.scheduler.htools import INSTALL, Htools, TooSlow
 
 T = TypeVar("T")
 _HEAD = ("figure", "ours", "beside it", "goal", "")
+PATIENCE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,12 @@ class Report:
     Args:
         quick: A short run: small sizes, few samples, and the peer only where it takes seconds.
         peer: Whether the peer is asked at all.
+        patience: Seconds that one question to the peer may take.
     """
 
-    def __init__(self, *, quick: bool, peer: bool = True) -> None:
+    def __init__(self, *, quick: bool, peer: bool = True, patience: float = PATIENCE) -> None:
         self.quick = quick
-        self.htools = Htools.find() if peer else None
+        self.htools = Htools.find(patience=patience) if peer else None
         self._without = "not installed" if peer else "left out (--no-peer)"
         self.rows: list[Row] = []
         self._begun = time.perf_counter()
@@ -60,18 +62,21 @@ class Report:
         self.rows.append(row)
         self.say(f"{row.what}: {row.ours}; {row.beside}")
 
-    def peer(self, words: Callable[[Htools], str], *, long: bool = False) -> str:
-        """Return the words for the peer's column, asked of the peer if it is there.
+    def ask(self, question: Callable[[Htools], T], *, long: bool = False) -> T | str:
+        """Return what the peer says; or why it says nothing, for the peer's column.
 
         Args:
-            words: Runs the peer.
+            question: Runs the peer.
             long: It takes so long that a short run leaves it out.
         """
         if self.htools is None:
             return self._without
         if long and self.quick:
             return "left out of the short run"
-        return words(self.htools)
+        try:
+            return question(self.htools)
+        except TooSlow as error:
+            return str(error)
 
     @property
     def title(self) -> str:
