@@ -52,7 +52,7 @@ class Fitted:
     seconds: float
 
 
-class TooSlow(Exception):
+class TooSlowError(Exception):
     """The peer was ended before it had an answer."""
 
 
@@ -61,7 +61,7 @@ class Htools:
 
     Args:
         binary: The program: see `find`.
-        patience: Seconds that one process of it may take; then TooSlow is raised.
+        patience: Seconds that one process of it may take; then TooSlowError is raised.
     """
 
     def __init__(self, binary: Path, *, patience: float) -> None:
@@ -131,7 +131,7 @@ class Htools:
                 timeout=self._patience,
             )
         except subprocess.TimeoutExpired as error:
-            raise TooSlow(f"{tool} has no answer after {self._patience:g} s") from error
+            raise TooSlowError(f"{tool} has no answer after {self._patience:g} s") from error
         if done.returncode:
             raise RuntimeError(f"{tool} ended with {done.returncode}: {done.stderr.strip()}")
         return done

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.scheduler.htools import INSTALL, Htools, TooSlow
+from bench.scheduler.htools import INSTALL, Htools, TooSlowError
 
 T = TypeVar("T")
 _HEAD = ("figure", "ours", "beside it", "goal", "")
@@ -75,7 +75,7 @@ class Report:
             return "left out of the short run"
         try:
             return question(self.htools)
-        except TooSlow as error:
+        except TooSlowError as error:
             return str(error)
 
     @property
