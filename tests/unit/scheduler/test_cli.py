@@ -81,6 +81,19 @@ def test_place_says_why_not_by_host_and_what_would_help(cluster: str, capsys: Ca
     )
 
 
+def test_many_hosts_are_put_together_by_reason(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    hosts = [f"- {{name: h, count: 2, capacity: {{cpu: 1, memory: {i}Gi}}}}" for i in range(1, 15)]
+    hosts = [host.replace("name: h", f"name: h{i}") for i, host in enumerate(hosts)]
+    path.write_text("vmOverhead: false\nhosts:\n" + "\n".join(hosts))
+    text = out(capsys, "place", str(path), "--cores=1", "--memory=20Gi", "--node-selector=a=b")
+    assert (
+        "  HOSTS                               WHY NOT\n"
+        "  h0-1, h0-2, h1-1, h1-2 and 24 more  insufficient memory (needs 20Gi, at most 14Gi free),"
+        " no label a=b\n"
+    ) in f"{text}\n".replace("\n1\n", "\n")
+
+
 def test_help_that_would_cost_the_redundancy_is_not_given(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..advice import help_for
-from ..answer import NoPlacement, Placement
+from ..answer import NoPlacement, Placement, Refusal
 from ..batch import place_batch
 from ..model import Cluster, Vm
 from ..proof import Proof, Verdict
@@ -21,8 +21,8 @@ from .inputs import Loaded, add_cluster, add_vms, given_vms, write_file, write_p
 from .outcome import DONE, NO, InputError, Outcome, listed, paragraphs, table
 from .redundancy import verdict_data, verdict_text
 
-_SHOWN = 20
-"""Lines of reasons that a table has for each virtual machine; JSON has all."""
+_EXACT = 12
+"""With more lines than that, hosts whose figures alone differ are put together; JSON has all."""
 _KINDS = 5
 """Kinds of refused virtual machines for which it is looked for what would help."""
 _WAYS = 3
@@ -162,22 +162,39 @@ def _whys(
 
 
 def _why(who: str, answer: NoPlacement, helps: Sequence[Advice]) -> str:
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for refusal in answer.refusals:
-        alone = NoPlacement(1, (refusal,)).message.split("fit: 1 ", 1)[1]
-        reasons[refusal.host].append(alone)
-    alike: dict[str, list[str]] = defaultdict(list)
-    for host, words in reasons.items():
-        alike[", ".join(words)].append(host)
-    rows = [(listed(hosts, 4), why) for why, hosts in list(alike.items())[:_SHOWN]]
+    rows = _rows(answer, exact=True)
+    if len(rows) > _EXACT:
+        rows = _rows(answer, exact=False)
     lines = [f"{who}: {answer.message}"]
     if rows:
         lines += ["", *(f"  {line}" for line in table(("HOSTS", "WHY NOT"), rows).splitlines())]
-    if len(alike) > _SHOWN:
-        lines.append(f"  and {sum(map(len, list(alike.values())[_SHOWN:]))} more hosts")
     if helps:
         lines += ["", "  what would help:", *(f"  - {advice.message}" for advice in helps)]
     return "\n".join(lines)
+
+
+def _rows(answer: NoPlacement, *, exact: bool) -> list[tuple[str, str]]:
+    """Return hosts with what is against them; `exact`: apart where only the figures differ."""
+    refusals: dict[str, list[Refusal]] = defaultdict(list)
+    for refusal in answer.refusals:
+        refusals[refusal.host].append(refusal)
+    alike: dict[object, list[str]] = defaultdict(list)
+    for host, found in refusals.items():
+        alike[tuple(replace(r, host="") if exact else r.reason for r in found)].append(host)
+    rows = []
+    for hosts in alike.values():
+        reasons: dict[str, list[Refusal]] = defaultdict(list)
+        for refusal in (refusal for host in hosts for refusal in refusals[host]):
+            reasons[refusal.reason].append(refusal)
+        words = (_words(group[:1] if exact else group) for group in reasons.values())
+        rows.append((listed(hosts, 4), ", ".join(words)))
+    return rows
+
+
+def _words(refusals: Sequence[Refusal]) -> str:
+    """Return one reason in the words of `NoPlacement`, without its count."""
+    counted = NoPlacement(1, tuple(refusals)).message.split(": ", 1)[1]
+    return counted.split(" ", 1)[1]
 
 
 def _refused(vm: Vm, answer: Placement | NoPlacement, helps: Sequence[Advice]) -> dict[str, Any]:
