@@ -142,7 +142,7 @@ def test_what_no_order_solves_is_searched_within_the_budget(sizes: tuple[int, ..
 
 def test_the_search_tells_hosts_apart_that_differ_for_the_batch() -> None:
     """By what is on them and their domains where rules count, and by what they may take."""
-    there = (Vm("db", Room(), "h2", labels=dict(DB)), Vm("x", Room(), "h0"))
+    there: tuple[Vm, ...] = (Vm("db", Room(), "h2", labels=dict(DB)), Vm("x", Room(), "h0"))
     near = Rule(RuleKind.AFFINITY, DB, HOST)
     wanted = sized(6, 4, 6, 3, 4, 2, 5)
     wanted = (wanted[0], replace(wanted[1], rules=(near,)), *wanted[2:])
