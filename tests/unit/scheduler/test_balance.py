@@ -342,3 +342,13 @@ def test_a_topology_of_racks_is_kept_in_between() -> None:
     plan = balance(State(cluster), EAGER)
     assert plan.moves
     is_right(cluster, plan)
+
+
+def test_three_that_would_lift_the_score_on_the_way_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places changed in a ring: two steps are above the beginning, so none is made."""
+    hosts = tuple(host(name, memory=100) for name in "abc")
+    vms = (vm("v0", "a", 9), vm("v1", "b", 8), vm("v2", "c", 7))
+    ring = {"v0": 1, "v1": 2, "v2": 0}
+    monkeypatch.setattr("nopal_scheduler.balance.search", lambda *_, **__: dict(ring))
+    course = balance(State(Cluster(hosts, vms)), Limits(gain=-10.0))
+    assert course.moves == ()

@@ -118,3 +118,15 @@ def test_what_nothing_can_help_is_none() -> None:
     assert make_room(state, Vm("new", Room(1, 1, {"gpu": 1}))) is None
     with pytest.raises(ValueError, match="already"):
         make_room(State(Cluster((host("a", 16),), (vm("x", "a", 1),))), vm("x", None, 1))
+
+
+def test_nobody_gives_way_whose_leaving_breaks_a_rule_of_another() -> None:
+    near = Rule(RuleKind.AFFINITY, (("app", "x"),))
+    vms = (
+        replace(vm("x", "a", 8), labels={"app": "x"}),
+        replace(vm("y", "a", 1), rules=(near,)),
+    )
+    state = State(Cluster((host("a", 16), host("b", 11)), vms))
+    assert make_room(state, vm("new", None, 12)) is None
+    alone = State(Cluster((host("a", 16), host("b", 11)), vms[:1]))
+    assert make_room(alone, vm("new", None, 12)) is not None

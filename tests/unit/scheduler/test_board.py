@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search under balance: what it finds has room and keeps the rules, and wins what it says."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nopal_scheduler.anneal import anneal
+from nopal_scheduler.board import Board
+from nopal_scheduler.course import Course
+from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
+from nopal_scheduler.plan import Limits, Move, batched
+from nopal_scheduler.scheduler import prover_for
+from nopal_scheduler.score import DEFAULT_WEIGHTS, Weights
+from nopal_scheduler.search import search
+from nopal_scheduler.state import State
+from support.killer import overfull
+from support.naiveplacing import fits, holds
+from support.tinyclusters import clusters
+
+QUICK = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def now(board: Board, cluster: Cluster) -> Cluster:
+    """The cluster as the board has it."""
+    state = board.state
+    places = {name: state.hosts[state.host_of(name)].name for name in state.vms}
+    return replace(cluster, vms=tuple(replace(vm, host=places[vm.name]) for vm in cluster.vms))
+
+
+def broken(cluster: Cluster) -> int:
+    hosts = {host.name: host for host in cluster.hosts}
+    return sum(
+        not holds(rule, without(cluster, vm.name), vm, hosts[vm.host or ""])
+        for vm in cluster.vms
+        for rule in vm.rules
+        if rule.required
+    )
+
+
+def without(cluster: Cluster, name: str) -> Cluster:
+    return replace(cluster, vms=tuple(vm for vm in cluster.vms if vm.name != name))
+
+
+def possible(cluster: Cluster) -> dict[tuple[str, str], Cluster]:
+    """Every move with room that breaks no rule of anyone, and the cluster after it."""
+    found = {}
+    for vm in cluster.vms:
+        rest = without(cluster, vm.name)
+        for host in cluster.hosts:
+            after = replace(rest, vms=(*rest.vms, replace(vm, host=host.name)))
+            good = host.name != vm.host and fits(rest, vm, host)
+            if good and broken(after) <= broken(cluster):
+                found[vm.name, host.name] = after
+    return found
+
+
+@QUICK
+@given(cluster=clusters(max_vms=7))
+def test_the_best_move_is_the_best_of_all_that_are_possible(cluster: Cluster) -> None:
+    board = Board(State(cluster), Weights(stuck=0))
+    names = [host.name for host in board.state.hosts]
+    blocked = {host.name for host in cluster.hosts if host.blocked}
+    moves = possible(cluster)
+    for vm in cluster.vms:
+        for host in cluster.hosts:
+            if host.name != vm.host:
+                there = (vm.name, host.name) in moves
+                assert board.fits(vm.name, names.index(host.name)) == there
+    before = board.measure.total
+    totals = {
+        key: Board(State(after), board.measure.weights).measure.total
+        for key, after in moves.items()
+        if next(vm for vm in cluster.vms if vm.name == key[0]).host not in blocked
+    }
+    found = board.best(float("-inf"))
+    assert (found is None) == (not totals)
+    if found is not None:
+        assert (found.vm, names[found.target]) in totals
+        assert found.gain == pytest.approx(before - min(totals.values()), abs=1e-7)
+        board.move(found.vm, found.target)
+        assert before - board.measure.total == pytest.approx(found.gain, abs=1e-7)
+
+
+@QUICK
+@given(cluster=clusters(max_vms=8, ruled=False), moves=st.integers(0, 4))
+def test_what_the_search_wants_has_room_all_together(cluster: Cluster, moves: int) -> None:
+    board = Board(State(cluster), Weights(stuck=0))
+    before = board.measure.total
+    wanted = search(board, moves=moves, least=1e-6, enough=0, effort=400)
+    assert len(wanted) <= moves
+    after = now(board, cluster)
+    full = overfull(cluster, {vm.name: vm.host or "" for vm in cluster.vms})
+    assert overfull(after, {vm.name: vm.host or "" for vm in after.vms}) <= full
+    assert board.measure.total <= before + 1e-9
+    assert Board(State(after), board.measure.weights).measure.total == pytest.approx(
+        board.measure.total, abs=1e-7
+    )
+
+
+def zone() -> Cluster:
+    chance = Random(3)  # noqa: S311 - a generator of loads
+    hosts = tuple(Host(f"h{i:02}", Room(64, 64)) for i in range(12))
+    free, vms = dict.fromkeys((host.name for host in hosts), 64), []
+    for i in range(90):
+        size = chance.choice((1, 2, 4, 8, 16))
+        at = chance.choice([name for name, left in free.items() if left >= size])
+        free[at] -= size
+        vms.append(Vm(f"v{i:02}", Room(chance.choice((1, 2, 4)), size), host=at))
+    return Cluster(hosts, tuple(vms))
+
+
+def greedy(board: Board, moves: int) -> None:
+    for _ in range(moves):
+        found = board.best(0)
+        assert found is not None
+        board.move(found.vm, found.target)
+
+
+def test_going_through_all_choices_again_is_better_than_greedy() -> None:
+    board = Board(State(zone()), DEFAULT_WEIGHTS)
+    greedy(board, 10)
+    first = board.measure.total
+    anneal(board, 5000, 0.001)
+    assert board.measure.total < 0.98 * first
+    assert len(board.moved) == 10
+    assert not overfull(zone(), {vm.name: vm.host or "" for vm in now(board, zone()).vms})
+
+
+def test_a_score_to_reach_is_reached_with_fewer_moves_than_greedy() -> None:
+    board = Board(State(zone()), DEFAULT_WEIGHTS)
+    greedy(board, 14)
+    enough = board.measure.total
+    board = Board(State(zone()), DEFAULT_WEIGHTS)
+    assert len(search(board, moves=50, least=1e-4, enough=enough, effort=20_000)) < 14
+    assert board.measure.total <= enough
+
+
+def test_a_move_that_has_become_useless_is_dropped() -> None:
+    """What wins little once everything else is in its place goes back, and not below the limit."""
+    board = Board(State(zone()), DEFAULT_WEIGHTS)
+    wanted = search(board, moves=50, least=0.004, enough=0, effort=5000)
+    assert wanted
+    for name in wanted:
+        if board.has_room(name, board.moved[name]):
+            assert -board.gains([name], [board.moved[name]])[0] >= 0.004
+
+
+def test_what_is_barred_or_fixed_is_not_found() -> None:
+    hosts = (Host("a", Room(8, 8)), Host("b", Room(8, 8)))
+    state = State(Cluster(hosts, (Vm("v", Room(1, 4), host="a"), Vm("w", Room(1, 3), host="a"))))
+    board = Board(state, DEFAULT_WEIGHTS)
+    first = board.best(0)
+    assert first is not None
+    assert first.vm == "v"
+    board.bar("v", 1)
+    second = board.best(0)
+    assert second is not None
+    assert second.vm == "w"
+    assert Board(state, DEFAULT_WEIGHTS, fixed=("v", "w")).best(0) is None
+
+
+def move(name: str, source: str, target: str) -> Move:
+    return Move(name, source, target, 0.0, 1)
+
+
+def test_who_takes_what_another_gives_back_goes_a_batch_later() -> None:
+    moves = [move("v", "a", "b"), move("w", "c", "a"), move("x", "d", "e")]
+    wide = Limits(concurrent=3, per_host=2)
+    assert [len(batch) for batch in batched(moves, wide, lambda _: False)] == [1, 2]
+    apart = [move("v", "a", "b"), move("w", "c", "d"), move("x", "e", "f")]
+    assert [len(batch) for batch in batched(apart, wide, lambda _: False)] == [3]
+    assert [len(batch) for batch in batched(apart, wide, lambda name: name != "w")] == [2, 1]
+    assert [len(batch) for batch in batched(apart, Limits(concurrent=2), lambda _: False)] == [2, 1]
+
+
+def test_where_nothing_is_proven_a_move_does_not_make_it_worse() -> None:
+    hosts = (Host("a", Room(8, 10)), Host("b", Room(8, 10)), Host("c", Room(8, 10)))
+    vms = (
+        Vm("big", Room(1, 9), host="a"),
+        Vm("x", Room(1, 2), host="b"),
+        Vm("y", Room(1, 2), host="c"),
+    )
+    course = Course(State(Cluster(hosts, vms, Redundancy(1))), DEFAULT_WEIGHTS, prover_for)
+    assert not course.proven
+    before = course.score()
+    assert before.unproven == 1
+    assert course.move("y", 1) is None, "c takes big now"
+    assert course.proven
+    assert course.score().unproven == 0
+    assert course.move("y", 2) is not None, "what is proven stays so"
+    other = Course(State(Cluster(hosts[:2], vms[:2], Redundancy(1))), DEFAULT_WEIGHTS, prover_for)
+    worse = other.move("x", 0)
+    assert worse is None or other.score().unproven <= before.unproven
+
+
+def test_a_worse_proof_is_refused_and_leaves_no_trace() -> None:
+    hosts = tuple(Host(name, Room(8, 10)) for name in "abc")
+    vms = (
+        Vm("p", Room(1, 6), host="a"),
+        Vm("q", Room(1, 6), host="b"),
+        Vm("r", Room(1, 3), host="b"),
+        Vm("s", Room(1, 6), host="c"),
+        Vm("t", Room(1, 1), host="c"),
+    )
+    course = Course(State(Cluster(hosts, vms, Redundancy(1))), DEFAULT_WEIGHTS, prover_for)
+    assert not course.proven
+    before, total = course.score(), course.state.free.tolist()
+    for name in course.state.vms.copy():
+        for host in range(3):
+            vm, home = course.state.vms[name], course.state.host_of(name)
+            if host == home or not (course.state.free[:, host] >= course.state.needs(vm)).all():
+                continue
+            if course.move(name, host) is None:
+                assert course.score().unproven <= before.unproven
+                course.undo(name, home)
+            assert course.state.free.tolist() == total
