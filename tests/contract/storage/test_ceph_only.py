@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only real Ceph can show: keys and their limits, blocklists, connections that die."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -59,6 +60,24 @@ def test_how_copies_are_kept_as_a_hosts_own_key_may_ask(ceph: CephBackend) -> No
     assert len(told.shares) == 3
     assert sum(told.shares) == pytest.approx(1.0)
     assert 0 < told.raw_used < told.raw_total
+
+
+async def test_two_hosts_that_remove_the_same_build_only_have_to_try_again(
+    ceph: CephBackend,
+) -> None:
+    """The slower one is told ESTALE, now and then: a race, so it is run some times."""
+    hosts = ceph.pool(0), ceph.pool(1)
+    for _ in range(20):
+        owner = uid()
+        image = f"image-{owner}"
+        ceph.plant(f"{image}.1", MIB)
+        for told in await asyncio.gather(
+            *(asyncio.to_thread(each.delete_source, image, owner_uid=owner) for each in hosts),
+            return_exceptions=True,
+        ):
+            assert told is None or (isinstance(told, TransientError) and told.reason == "ImageInUse")
+        hosts[0].delete_source(image, owner_uid=owner)
+        assert ceph.left_of(image) == []
 
 
 async def test_a_clone_made_half_does_not_inherit_its_parents_owner(ceph: CephBackend) -> None:

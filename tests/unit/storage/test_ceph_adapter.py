@@ -27,6 +27,7 @@ ACCESS = CephAccess(fsid="f", monitors=("10.0.0.1:6789",), user="nopal.a", key="
         (errno.ENOTEMPTY, ConflictError, "ImageHasSnapshots"),
         (errno.ECANCELED, ConflictError, "ImageChanged"),
         (errno.EBUSY, TransientError, "ImageInUse"),
+        (errno.ESTALE, TransientError, "ImageInUse"),
         (errno.ENOSPC, TransientError, "PoolFull"),
         (errno.EDQUOT, TransientError, "PoolFull"),
         (errno.ETIMEDOUT, TransientError, "StorageUnreachable"),

@@ -41,6 +41,9 @@ def failure(code: int, what: str) -> NopalError:
             f"cannot {what}: a client has it open (rbd status shows it); one that died is"
             " forgotten after 30 s",
         )
+    if number == errno.ESTALE:
+        # What librbd's remove says to the slower of two clients that remove the same image.
+        return TransientError("ImageInUse", f"cannot {what}: another client just removes it")
     if number in (errno.ENOSPC, errno.EDQUOT):
         return TransientError(
             "PoolFull",
