@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from bench.scheduler.generate import make_cluster, make_hosts
 from bench.scheduler.htools import Htools
 from bench.scheduler.report import Report, Row, seconds, timed
-from nopal_scheduler.balance import balance
 from nopal_scheduler.checker import check_placement
 from nopal_scheduler.model import Cluster
-from nopal_scheduler.plan import Limits, Plan
-from nopal_scheduler.score import Weights
+from nopal_scheduler.moving.balance import balance
+from nopal_scheduler.moving.plan import Limits, Plan
+from nopal_scheduler.moving.score import Weights
 from nopal_scheduler.state import State
 
 GOAL = 1.0

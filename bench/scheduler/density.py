@@ -12,7 +12,7 @@ from bench.scheduler.htools import Htools
 from bench.scheduler.report import Report, Row, timed
 from nopal_scheduler.checker import check_placement, check_proof
 from nopal_scheduler.model import Cluster, Redundancy, Room, Vm
-from nopal_scheduler.place import Placement
+from nopal_scheduler.placing.place import Placement
 from nopal_scheduler.proof import Proof
 from nopal_scheduler.scheduler import Scheduler
 from support.killer import killed

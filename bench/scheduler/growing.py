@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.scheduler.generate import make_cluster, make_hosts, make_vms
 from bench.scheduler.report import Report, Row, percentile, seconds, timed
-from nopal_scheduler.place import Placement
+from nopal_scheduler.placing.place import Placement
 from nopal_scheduler.proof import Proof
 from nopal_scheduler.scheduler import Scheduler
 

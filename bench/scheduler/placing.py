@@ -7,7 +7,7 @@ from bench.scheduler.generate import Rules, make_cluster, make_hosts, make_vms
 from bench.scheduler.htools import Htools
 from bench.scheduler.report import Report, Row, seconds, timed
 from nopal_scheduler.model import Cluster
-from nopal_scheduler.place import Placement, place
+from nopal_scheduler.placing.place import Placement, place
 from nopal_scheduler.state import State
 
 GOAL = 5_000

@@ -8,7 +8,7 @@ from bench.scheduler.generate import Rules, make_cluster, make_hosts, make_vms
 from bench.scheduler.htools import Htools
 from bench.scheduler.report import Report, Row, percentile, seconds, spread, timed
 from nopal_scheduler.model import Cluster, Redundancy
-from nopal_scheduler.place import Placement
+from nopal_scheduler.placing.place import Placement
 from nopal_scheduler.proof import Proof
 from nopal_scheduler.scheduler import Scheduler
 

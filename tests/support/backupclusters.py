@@ -9,8 +9,6 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.backup_sums import BackupSums
-from nopal_scheduler.backups import BackupProver
 from nopal_scheduler.model import (
     Cluster,
     Host,
@@ -22,6 +20,8 @@ from nopal_scheduler.model import (
     failure_domain,
 )
 from nopal_scheduler.proof import Proof, Verdict
+from nopal_scheduler.proving.backups.prover import BackupProver
+from nopal_scheduler.proving.backups.sums import BackupSums
 from nopal_scheduler.state import State
 
 EXAMPLES = settings(max_examples=50, deadline=None, derandomize=True)

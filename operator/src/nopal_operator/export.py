@@ -16,7 +16,7 @@ from nopal_runtime.errors import NotFoundError
 from nopal_runtime.kube.api import Key, KubeApi
 from nopal_runtime.kube.cache import ObjectCache
 from nopal_scheduler import Vm
-from nopal_scheduler.cluster_writer import write_cluster
+from nopal_scheduler.files.cluster_writer import write_cluster
 
 
 async def export_zone(kube: KubeApi, name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from .model import Cluster, failure_domain
-from .place import no_placement
+from .placing.place import no_placement
 from .proof import Proof
 from .restarts import Restart, search_restarts
 from .state import State

@@ -14,7 +14,7 @@ import numpy as np
 
 from .answer import NoPlacement, Placement
 from .model import Cluster, Vm
-from .place import place
+from .placing.place import place
 from .proof import Proof
 from .scheduler import Scheduler
 from .state import State

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .model import RuleKind, Vm
-from .place import ranking
+from .placing.place import ranking
 from .rules import Mask
 from .state import Amounts, State
 

@@ -4,15 +4,15 @@
 from collections.abc import Sequence
 
 from .answer import NoPlacement, Placement
-from .backups import BackupProver
-from .cases import CaseProver, count_cases
-from .explain import not_admitted
 from .model import Cluster, Vm
-from .place import no_placement, place, ranking
+from .placing.explain import not_admitted
+from .placing.place import no_placement, place, ranking
 from .proof import Proof, Verdict
-from .prover import Prover
+from .proving.backups.prover import BackupProver
+from .proving.cases.prover import CaseProver, count_cases
+from .proving.prover import Prover
+from .proving.unproven import PlainProver
 from .state import State
-from .unproven import PlainProver
 
 CASES = 2_500
 """Losses that are searched one by one: N+2 up to 70 failure domains, N+3 up to 24. Zones with more

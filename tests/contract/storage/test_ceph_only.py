@@ -75,7 +75,9 @@ async def test_two_hosts_that_remove_the_same_build_only_have_to_try_again(
             *(asyncio.to_thread(each.delete_source, image, owner_uid=owner) for each in hosts),
             return_exceptions=True,
         ):
-            assert told is None or (isinstance(told, TransientError) and told.reason == "ImageInUse")
+            assert told is None or (
+                isinstance(told, TransientError) and told.reason == "ImageInUse"
+            )
         hosts[0].delete_source(image, owner_uid=owner)
         assert ceph.left_of(image) == []
 

@@ -6,7 +6,7 @@ import pytest
 from nopal_operator.export import export_zone
 from nopal_operator.places import site_of
 from nopal_runtime.errors import NotFoundError
-from nopal_scheduler.cluster_yaml import read_cluster
+from nopal_scheduler.files.cluster_yaml import read_cluster
 from support.operatorlab import Lab
 
 

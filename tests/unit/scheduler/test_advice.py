@@ -6,9 +6,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.advice import Advice, Way, help_for
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.place import Placement, place, ranking
+from nopal_scheduler.placing.advice import Advice, Way, help_for
+from nopal_scheduler.placing.place import Placement, place, ranking
 from nopal_scheduler.state import State
 from support.tinyclusters import clusters, vms
 

@@ -9,9 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nopal_scheduler.backup_lists import BackupLists
-from nopal_scheduler.backup_sums import BackupSums
-from nopal_scheduler.backups import BackupProver
 from nopal_scheduler.model import (
     Cluster,
     Redundancy,
@@ -21,6 +18,9 @@ from nopal_scheduler.model import (
     failure_domain,
 )
 from nopal_scheduler.proof import Impossible, NotProven, Proof
+from nopal_scheduler.proving.backups.lists import BackupLists
+from nopal_scheduler.proving.backups.prover import BackupProver
+from nopal_scheduler.proving.backups.sums import BackupSums
 from nopal_scheduler.state import State
 from support.backupclusters import (
     APART,

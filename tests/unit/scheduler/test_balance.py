@@ -10,14 +10,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.balance import balance, evacuate
 from nopal_scheduler.checker import check_proof
-from nopal_scheduler.measure import score
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.plan import Limits, Move, Plan
+from nopal_scheduler.moving.balance import balance, evacuate
+from nopal_scheduler.moving.measure import score
+from nopal_scheduler.moving.plan import Limits, Move, Plan
+from nopal_scheduler.moving.score import Weights
 from nopal_scheduler.proof import Proof
 from nopal_scheduler.scheduler import prover_for
-from nopal_scheduler.score import Weights
 from nopal_scheduler.state import State
 from support.naiveplacing import fits, holds
 from support.tinyclusters import clusters
@@ -349,6 +349,6 @@ def test_three_that_would_lift_the_score_on_the_way_stay(monkeypatch: pytest.Mon
     hosts = tuple(host(name, memory=100) for name in "abc")
     vms = (vm("v0", "a", 9), vm("v1", "b", 8), vm("v2", "c", 7))
     ring = {"v0": 1, "v1": 2, "v2": 0}
-    monkeypatch.setattr("nopal_scheduler.balance.search", lambda *_, **__: dict(ring))
+    monkeypatch.setattr("nopal_scheduler.moving.balance.search", lambda *_, **__: dict(ring))
     course = balance(State(Cluster(hosts, vms)), Limits(gain=-10.0))
     assert course.moves == ()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.batch import Batch, place_batch
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.place import Placement, place
+from nopal_scheduler.placing.batch import Batch, place_batch
+from nopal_scheduler.placing.place import Placement, place
 from nopal_scheduler.proof import Case, NotProven, Proof
+from nopal_scheduler.proving.unproven import PlainProver
 from nopal_scheduler.scheduler import Scheduler, prover_for
 from nopal_scheduler.state import State
-from nopal_scheduler.unproven import PlainProver
 from support import naiveplacing as naive
 from support.tinyclusters import clusters, vms
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.anneal import anneal
-from nopal_scheduler.board import Board
-from nopal_scheduler.course import Course
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
-from nopal_scheduler.plan import Limits, Move, batched
+from nopal_scheduler.moving.anneal import anneal
+from nopal_scheduler.moving.board import Board
+from nopal_scheduler.moving.course import Course
+from nopal_scheduler.moving.plan import Limits, Move, batched
+from nopal_scheduler.moving.score import DEFAULT_WEIGHTS, Weights
+from nopal_scheduler.moving.search import search
 from nopal_scheduler.scheduler import prover_for
-from nopal_scheduler.score import DEFAULT_WEIGHTS, Weights
-from nopal_scheduler.search import search
 from nopal_scheduler.state import State
 from support.killer import overfull
 from support.naiveplacing import fits, holds

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.cases import CaseProver, count_cases
 from nopal_scheduler.checker import check_proof
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 from nopal_scheduler.proof import Impossible, NotProven, Proof
+from nopal_scheduler.proving.cases.prover import CaseProver, count_cases
 from nopal_scheduler.state import State
 from support.killer import find_proof, killed
 from support.tinyclusters import clusters, vms

@@ -11,7 +11,7 @@ import pytest
 
 from nopal_scheduler.cli.main import main
 from nopal_scheduler.cli.schema import schema_text
-from nopal_scheduler.cluster_yaml import read_cluster
+from nopal_scheduler.files.cluster_yaml import read_cluster
 
 ROOT = Path(__file__).parents[3]
 THREE_NODES = Path(__file__).parent / "ganeti" / "three-nodes.data"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.cluster_writer import write_cluster
-from nopal_scheduler.cluster_yaml import FileError, read_cluster
+from nopal_scheduler.files.cluster_writer import write_cluster
+from nopal_scheduler.files.cluster_yaml import FileError, read_cluster
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm, vm_cost
 
 GIB = 2**30

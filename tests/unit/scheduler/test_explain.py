@@ -3,9 +3,9 @@
 
 from dataclasses import replace
 
-from nopal_scheduler.explain import not_admitted
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.place import NoPlacement, no_placement, place
+from nopal_scheduler.placing.explain import not_admitted
+from nopal_scheduler.placing.place import NoPlacement, no_placement, place
 from nopal_scheduler.proof import Case, Impossible, NotProven
 from nopal_scheduler.state import State
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nopal_scheduler.ganeti import GanetiCluster, read_ganeti
+from nopal_scheduler.files.ganeti import GanetiCluster, read_ganeti
 from nopal_scheduler.model import MIB, Host, Redundancy, Room, Rule, RuleKind, Vm
 
 FILES = Path(__file__).parent / "ganeti"

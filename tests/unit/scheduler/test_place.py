@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nopal_scheduler.model import Cluster, Host, Room, Rule, RuleKind, Vm
-from nopal_scheduler.place import NoPlacement, Placement, place, ranking
+from nopal_scheduler.placing.place import NoPlacement, Placement, place, ranking
 from nopal_scheduler.state import State
 from support import naiveplacing as naive
 from support.tinyclusters import clusters, hosts, vms

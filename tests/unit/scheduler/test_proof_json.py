@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nopal_scheduler.files.proof_json import proof_from_json, proof_to_json
 from nopal_scheduler.model import HOST, Redundancy
 from nopal_scheduler.proof import Case, Proof
-from nopal_scheduler.proof_json import proof_from_json, proof_to_json
 
 names = st.text(min_size=1, max_size=4)
 redundancies = st.builds(Redundancy, st.integers(0, 3), st.sampled_from([HOST, "rack"]))

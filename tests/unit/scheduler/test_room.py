@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.plan import Limits
+from nopal_scheduler.moving.plan import Limits
+from nopal_scheduler.moving.room import make_room, mover
 from nopal_scheduler.proof import Proof
-from nopal_scheduler.room import make_room, mover
 from nopal_scheduler.scheduler import prover_for
 from nopal_scheduler.state import State
 from support.naiveplacing import fits

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from ..cluster_writer import write_cluster
-from ..cluster_yaml import FileError, read_cluster, read_vm
-from ..file_entries import VmEntry
-from ..ganeti import read_ganeti
+from ..files.cluster_writer import write_cluster
+from ..files.cluster_yaml import FileError, read_cluster, read_vm
+from ..files.file_entries import VmEntry
+from ..files.ganeti import read_ganeti
+from ..files.proof_json import proof_from_json, proof_to_json
 from ..model import Cluster, Redundancy, Vm
 from ..proof import Proof
-from ..proof_json import proof_from_json, proof_to_json
 from .outcome import InputError
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..balance import balance, evacuate
 from ..model import Cluster
-from ..plan import DEFAULT_LIMITS, Limits, Move, Plan
-from ..score import Score
+from ..moving.balance import balance, evacuate
+from ..moving.plan import DEFAULT_LIMITS, Limits, Move, Plan
+from ..moving.score import Score
 from ..state import State
 from ..words import at_least
 from .inputs import Loaded, add_cluster, chosen_hosts, write_file

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..advice import help_for
 from ..answer import NoPlacement, Placement, Refusal
-from ..batch import place_batch
 from ..model import Cluster, Vm
+from ..moving.room import mover
+from ..placing.advice import help_for
+from ..placing.batch import place_batch
+from ..placing.way import Advice
 from ..proof import Proof, Verdict
-from ..room import mover
 from ..scheduler import Scheduler, prover_for
 from ..state import State
-from ..way import Advice
 from ..words import at_least
 from .inputs import Loaded, add_cluster, add_vms, given_vms, write_file, write_proof
 from .outcome import DONE, NO, InputError, Outcome, listed, paragraphs, table

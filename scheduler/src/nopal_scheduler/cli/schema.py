@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..cluster_file import ClusterFile
+from ..files.cluster_file import ClusterFile
 from .outcome import DONE, NO
 
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps a proof of N+k up to date while virtual machines come and go."""

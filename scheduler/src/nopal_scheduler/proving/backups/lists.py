@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backup lists: for each virtual machine the hosts it goes to, in order, when its home is lost.
+
+What is here is always a proof for the virtual machines that have a list: each list was taken only
+where no loss of k domains sends more to a host than it has free, or two to one domain that must be
+apart. That holds as long as nobody changes the state without asking.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from ...model import Vm
+from ...rules import Counts, Mask
+from ...state import Amounts, State
+from .apart import ApartBook
+from .pairs import Trigger
+from .sums import BackupSums
+
+Hosts = tuple[int, ...]
+_WIDTH = (4, 3, 2)
+"""How many hosts are tried at each place of a list before the search gives up."""
+
+
+class BackupLists:
+    """Lists by virtual machine, and the search for one more.
+
+    Args:
+        state: Where everything is.
+        domain: The failure domain of each host; there are more of them than may fail.
+    """
+
+    def __init__(self, state: State, domain: Counts) -> None:
+        self._state = state
+        self._failures = state.redundancy.failures
+        self._domain = domain
+        self.sums = BackupSums(state.free.shape, len(state.lost_with), state.redundancy.failures)
+        self.apart = ApartBook()
+        self.parked: tuple[dict[str, tuple[Trigger, Amounts]], ...]
+        self.parked = tuple({} for _ in state.hosts)
+        """For each host who has it in the list: what must be lost for that, and what it needs."""
+        self._lists: dict[str, Hosts] = {}
+        total = state.capacity.sum(axis=1, keepdims=True)
+        self._scale = 1 / np.maximum(1, total)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._lists
+
+    def __getitem__(self, name: str) -> Hosts:
+        return self._lists[name]
+
+    def items(self) -> Iterator[tuple[str, Hosts]]:
+        """Yield every virtual machine with its list."""
+        yield from self._lists.items()
+
+    def give(self, vm: Vm, hosts: Hosts) -> None:
+        """Give a virtual machine its list."""
+        self._count(vm, hosts, 1)
+        self._lists[vm.name] = hosts
+
+    def drop(self, vm: Vm) -> Hosts:
+        """Take a virtual machine's list away and return it; its home must be known still."""
+        hosts = self._lists.pop(vm.name)
+        self._count(vm, hosts, -1)
+        return hosts
+
+    def overfull(self, host: int) -> Counts:
+        """Return the resources of which a host may get more than it has free.
+
+        A host that is overfull on its own account and is in no list is not.
+        """
+        if not self.parked[host]:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(self.sums.worst_of(host) > self._state.free[:, host])
+
+    def find(self, vm: Vm, *, push: bool = False) -> tuple[Hosts | None, Trigger]:
+        """Find a list; changes nothing.
+
+        Args:
+            vm: One that is on a host and has no list.
+            push: Take hosts as well that have the room only once others are gone from there.
+
+        Returns:
+            The list and, where there is none, the loss up to which the search came.
+        """
+        home = int(self._domain[self._state.host_of(vm.name)])
+        return self._extend(vm, (), (home,), push)
+
+    def _extend(
+        self, vm: Vm, chosen: Hosts, lost: Trigger, push: bool
+    ) -> tuple[Hosts | None, Trigger]:
+        place = len(chosen)
+        if place == self._failures:
+            return chosen, lost
+        furthest = lost
+        for host in self._candidates(vm, lost, push)[: _WIDTH[place]]:
+            hosts, reached = self._extend(
+                vm, (*chosen, host), (*lost, int(self._domain[host])), push
+            )
+            if hosts is not None:
+                return hosts, reached
+            furthest = max(furthest, reached, key=len)
+        return None, furthest
+
+    def _candidates(self, vm: Vm, lost: Trigger, push: bool) -> list[int]:
+        """Return hosts for the next place of a list, the cheapest first."""
+        state = self._state
+        needs = state.needs(vm)[:, None]
+        allowed = state.eligible(vm) & ~np.isin(self._domain, lost)
+        allowed &= (state.free >= needs).all(axis=0)
+        if not allowed.any():
+            return []
+        allowed &= self._apart(vm, lost)
+        trigger = tuple(sorted(lost))
+        load = self.sums.with_all_of(trigger) + needs
+        worst = np.maximum(load, self.sums.worst)
+        over = worst - state.free
+        if not push:
+            allowed &= (over <= 0).all(axis=0)
+        hosts = np.flatnonzero(allowed)
+        if push:
+            cost = (np.maximum(over, 0) * self._scale).sum(axis=0)[hosts]
+            tie = -self.sums.worst[1, hosts]
+            return [int(h) for h in hosts[np.lexsort((-hosts, tie, cost))]]
+        share = self.sums.exactly(trigger) + needs - state.free // (self._failures - len(lost) + 1)
+        cost = (worst - self.sums.worst + np.maximum(share, 0))[:, hosts]
+        tie = (-self.sums.worst * self._scale).sum(axis=0)[hosts]
+        return [int(h) for h in hosts[np.lexsort((-hosts, tie, (cost * self._scale).sum(axis=0)))]]
+
+    def _apart(self, vm: Vm, lost: Trigger) -> Mask:
+        """Return the hosts where no loss brings it to one domain with who must be apart."""
+        allowed: Mask = np.ones(len(self._state.hosts), dtype=np.bool_)
+        for rule in vm.rules:
+            if rule.required:
+                allowed &= self._state.topologies.domains(rule.topology) >= 0
+        for name, topology in self.apart.partners(vm):
+            domains = self._state.topologies.domains(topology)
+            for host, trigger in self._places(name):
+                both = {*lost, *trigger}
+                if domains[host] < 0 or len(both) > self._failures or self._domain[host] in lost:
+                    continue
+                near = domains == domains[host]
+                allowed &= ~near | np.isin(self._domain, trigger)
+        return allowed
+
+    def conflicts(self, vm: Vm) -> set[str]:
+        """Return whose lists could bring them to where this one is, though they must be apart."""
+        home, found = self._state.host_of(vm.name), set()
+        for name, topology in self.apart.partners(vm):
+            domains = self._state.topologies.domains(topology)
+            for host, trigger in self._places(name):
+                meets = domains[host] == domains[home] >= 0
+                if meets and trigger and self._domain[home] not in trigger:
+                    found.add(name)
+        return found
+
+    def _places(self, name: str) -> Iterator[tuple[int, Trigger]]:
+        """Yield every host where it may be, with what must be lost for that; its home first."""
+        home = self._state.host_of(name)
+        hosts = (home, *self._lists.get(name, ()))
+        lost: Trigger = ()
+        yield home, lost
+        for before, host in pairwise(hosts):
+            lost = (*lost, int(self._domain[before]))
+            yield host, lost
+
+    def _count(self, vm: Vm, hosts: Hosts, sign: int) -> None:
+        needs = self._state.needs(vm)
+        lost: Trigger = (int(self._domain[self._state.host_of(vm.name)]),)
+        for host in hosts:
+            self.sums.add(tuple(sorted(lost)), host, sign * needs)
+            if sign > 0:
+                self.parked[host][vm.name] = lost, needs
+            else:
+                del self.parked[host][vm.name]
+            lost = (*lost, int(self._domain[host]))
+
+
+def size(state: State, vm: Vm) -> float:
+    """Return how large a virtual machine is: its needs as shares of all there is, summed up."""
+    return float((state.needs(vm) / np.maximum(1, state.capacity.sum(axis=1))).sum())

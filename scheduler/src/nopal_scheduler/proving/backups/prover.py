@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""N+k for large zones: every virtual machine has a list of k hosts to go to."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...model import RuleKind, Vm
+from ...proof import Case, Impossible, NotProven, Proof, Verdict
+from ...rules import Mask
+from ...state import Amounts, State
+from .bounds import host_bound, room_bound
+from .lists import BackupLists, size
+from .pairs import Trigger
+from .rehoming import Rehoming, Stuck
+
+_REHOMED = 8
+"""How many lists one change may drop and find anew."""
+_RETRIED = 4
+"""How many of those without a list may drive others away when room appears; all are tried."""
+_PUSHED = 32
+"""The same for the first proof of a whole cluster."""
+_COVERED = frozenset({RuleKind.ANTI_AFFINITY})
+
+
+class BackupProver:
+    """A `Prover` that gives each virtual machine a fixed list of k backups.
+
+    One that gets no list stays unproven, and so does the whole, until room appears for it.
+
+    Args:
+        state: The cluster, owned from now on.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._failures = state.redundancy.failures
+        self._names = state.domain_names
+        """The failure domains; in everything below they are their index here."""
+        self._domain = np.zeros(len(state.hosts), dtype=np.int64)
+        """The failure domain of every host."""
+        for number, lost in enumerate(state.lost_with):
+            self._domain[lost] = number
+        self._lists: BackupLists | None = None
+        if 0 < self._failures < len(self._names):
+            self._lists = BackupLists(state, self._domain)
+        self._to_restart: Amounts = np.zeros(
+            (len(state.resources), len(self._names)), dtype=np.int64
+        )
+        """By resource and failure domain the needs of what restarts."""
+        self._restarting = 0
+        self._unproven: dict[str, Trigger] = {}
+        """Who restarts and has no list, with the loss for which no host was found."""
+        self._verdict: Verdict | None = None
+        for vm in state.vms.values():
+            self._count(vm, 1)
+        restarting = [vm for vm in state.vms.values() if vm.restarts]
+        self._retry(restarting, pushing=_PUSHED)
+
+    def admit(self, vm: Vm, host: int) -> NotProven | Impossible | None:
+        """Add a virtual machine if everything is proven with it; else change nothing and say why.
+
+        Args:
+            vm: One that the state does not have yet and that fits on the host.
+            host: Index of the host.
+        """
+        standing = self._verdict if self.is_proven else self.verdict()
+        if standing is not None and not isinstance(standing, Proof):
+            return standing
+        self._enter(vm, host)
+        against: NotProven | Impossible | None = None
+        if self._uncovered(vm):
+            against = self._against((vm.name, (int(self._domain[host]),)))
+        elif self._lists is None:
+            against = self._nowhere()
+        else:
+            change = self._change(self._lists, vm)
+            stuck = change.settle(_restarting(vm), host)
+            if stuck is not None:
+                against = self._against(stuck)
+                change.undo()
+        if against is not None:
+            self._leave(vm.name)
+            self._verdict = standing
+        return against
+
+    def add(self, vm: Vm, host: int) -> None:
+        """Add a virtual machine that is there already, whatever follows for the proof."""
+        self._enter(vm, host)
+        if self._lists is None:
+            return
+        covered = not self._uncovered(vm)
+        change = self._change(self._lists, vm)
+        if change.settle(_restarting(vm) if covered else (), host) is None:
+            if not covered:
+                self._retry([vm])
+            return
+        change.undo()
+        change = self._change(self._lists, vm, limit=len(self._lists.parked[host]))
+        change.relieve(host)
+        self._retry([*_restarting(vm), *(self._state.vms[name] for name in change.waiting)])
+
+    def remove(self, name: str) -> None:
+        """Take a virtual machine away; raises KeyError."""
+        vm = self._state.vms[name]
+        if self._lists is not None and name in self._lists:
+            self._lists.drop(vm)
+        self._unproven.pop(name, None)
+        self._leave(name)
+        self._retry([self._state.vms[each] for each in self._unproven])
+
+    def verdict(self) -> Verdict:
+        """Return the proof of the whole, or what stands against it."""
+        if self._verdict is None:
+            self._verdict = self._proof() if self.is_proven else self._not_proven()
+        return self._verdict
+
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether the whole is proven, without writing the proof down."""
+        return not self._unproven and self._nowhere() is None
+
+    def headroom(self, vm: Vm) -> Mask:
+        """Return the hosts that can take the virtual machine with no backup driven away."""
+        fits = self.spare() >= self._state.needs(vm)[:, None]
+        roomy: Mask = np.all(fits, axis=0)
+        return roomy
+
+    def spare(self) -> Amounts:
+        """Return what each host has free besides what may arrive there, by resource."""
+        if self._lists is None:
+            return self._state.free
+        return self._state.free - self._lists.sums.worst
+
+    def _proof(self) -> Proof:
+        lists = self._lists.items() if self._lists is not None else ()
+        names = [host.name for host in self._state.hosts]
+        return Proof(
+            self._state.redundancy,
+            backups={name: tuple([names[h] for h in hosts]) for name, hosts in sorted(lists)},
+        )
+
+    def _not_proven(self) -> NotProven | Impossible:
+        nowhere = self._nowhere()
+        if nowhere is not None:
+            return nowhere
+        first = min(self._unproven, key=lambda name: self._order(self._state.vms[name]))
+        return self._against((first, self._unproven[first]))
+
+    def _nowhere(self) -> Impossible | None:
+        """Return that nothing is left where everything may be lost at once."""
+        if self._lists is None and self._restarting and self._failures:
+            return Impossible(self._names, "nothing is left")
+        return None
+
+    def _against(self, stuck: Stuck) -> NotProven | Impossible:
+        """Return what stands against a proof, one that got no list given."""
+        state = self._state
+        vm = state.vms[stuck[0]]
+        bound = room_bound(state, self._domain, self._to_restart)
+        bound = bound or host_bound(state, self._domain, vm)
+        if bound is not None:
+            return bound
+        lost = np.isin(self._domain, stuck[1])
+        restarts: dict[str, str] = {}
+        unplaced = []
+        for host in np.flatnonzero(lost):
+            for name in state.on[host]:
+                if not state.vms[name].restarts:
+                    continue
+                listed = self._lists is not None and name in self._lists
+                hosts = self._lists[name] if self._lists is not None and listed else ()
+                left = [h for h in hosts if not lost[h]]
+                if left:
+                    restarts[name] = state.hosts[left[0]].name
+                else:
+                    unplaced.append(name)
+        return NotProven(
+            Case(
+                tuple(sorted(self._names[d] for d in stuck[1])),
+                dict(sorted(restarts.items())),
+            ),
+            tuple(sorted(unplaced)),
+            self._uncovered(vm),
+        )
+
+    def _uncovered(self, vm: Vm) -> str:
+        """Return why no list can prove a virtual machine; empty where one may."""
+        if not vm.restarts or self._lists is None:
+            return ""
+        for rule in vm.rules:
+            if rule.required and rule.kind not in _COVERED:
+                return (
+                    f'"{vm.name}" requires {rule.kind} by {rule.topology}, and a zone of this size'
+                    " is proven by backup lists, which do not cover it"
+                )
+        return ""
+
+    def _change(self, lists: BackupLists, vm: Vm, limit: int = _REHOMED) -> Rehoming:
+        change = Rehoming(self._state, lists, limit)
+        for name in sorted(lists.conflicts(vm)):
+            change.drop(name)
+        return change
+
+    def _retry(self, vms: Iterable[Vm], pushing: int = _RETRIED) -> None:
+        """Find lists for virtual machines that have none, the largest first."""
+        if self._lists is None:
+            return
+        self._verdict = None
+        for vm in sorted(vms, key=self._order):
+            home = int(self._domain[self._state.host_of(vm.name)])
+            self._unproven[vm.name] = (home,)
+            if self._uncovered(vm):
+                continue
+            change = Rehoming(self._state, self._lists, _REHOMED if pushing > 0 else 0)
+            stuck = change.settle([vm])
+            if stuck is None:
+                del self._unproven[vm.name]
+                continue
+            change.undo()
+            pushing -= 1
+            if stuck[0] == vm.name:
+                self._unproven[vm.name] = stuck[1]
+
+    def _order(self, vm: Vm) -> tuple[float, str]:
+        return -size(self._state, vm), vm.name
+
+    def _enter(self, vm: Vm, host: int) -> None:
+        self._state.add(vm, host)
+        self._count(vm, 1)
+
+    def _leave(self, name: str) -> None:
+        self._count(self._state.vms[name], -1)
+        self._state.remove(name)
+
+    def _count(self, vm: Vm, sign: int) -> None:
+        self._verdict = None
+        if self._lists is not None and sign > 0:
+            self._lists.apart.add(vm)
+        elif self._lists is not None:
+            self._lists.apart.remove(vm.name)
+        if vm.restarts:
+            self._restarting += sign
+            home = self._domain[self._state.host_of(vm.name)]
+            self._to_restart[:, home] += sign * self._state.needs(vm)
+
+
+def _restarting(vm: Vm) -> list[Vm]:
+    return [vm] if vm.restarts else []

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One loss: what is left on every host, and where everything that was lost goes.
+
+Vector bin packing with rules. What rules concern is placed first, the rest largest first, each
+where the least is left over (best fit); then `exchange` moves and swaps what has no rules.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from ...rules import Mask, RuleBook
+from ...state import Amounts, State
+from .exchange import Exchange
+from .item import Effort, Item, Items
+
+NO_TARGET = -(2**61)
+"""What is left on a host that takes nothing: less than anything needs, whatever is added to it."""
+
+Saved = tuple[Amounts, dict[str, int], set[str]]
+
+
+class Packing:
+    """Where the virtual machines of lost hosts are, after one loss.
+
+    Args:
+        state: The cluster before the loss; read only.
+        items: The items of its virtual machines.
+        lost: The hosts that are lost.
+        left: What is left on each host, by resource: a view that the packing keeps up to date.
+            NO_TARGET on hosts that are lost or take nothing.
+    """
+
+    def __init__(self, state: State, items: Items, lost: Mask, left: Amounts) -> None:
+        self._state = state
+        self.items = items
+        self._lost = lost
+        self.left = left
+        self.targets: Mask = state.takes & ~lost
+        """The hosts that are alive and take virtual machines."""
+        self.placed: dict[str, int] = {}
+        """Host by virtual machine."""
+        self.unplaced: set[str] = set()
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether everything is placed."""
+        return not self.unplaced
+
+    def names(self) -> Iterable[str]:
+        """Return the names of everything that is lost and restarts, placed or not."""
+        return (*self.placed, *self.unplaced)
+
+    def save(self) -> Saved:
+        """Return what `restore` needs to undo every change from here on."""
+        return self.left.copy(), dict(self.placed), set(self.unplaced)
+
+    def restore(self, saved: Saved) -> None:
+        """Undo every change since `save`."""
+        self.left[...], self.placed, self.unplaced = saved
+
+    def put(self, name: str, host: int) -> None:
+        """Place one virtual machine on a host that is known to fit."""
+        self.unplaced.discard(name)
+        self.placed[name] = host
+        self.left[:, host] -= self.items[name].needs
+
+    def forget(self, name: str) -> None:
+        """Take one virtual machine out: it is not in the loss any more."""
+        host = self.placed.pop(name, None)
+        if host is None:
+            self.unplaced.discard(name)
+        else:
+            self.left[:, host] += self.items[name].needs
+
+    def take(self, name: str) -> None:
+        """Make one virtual machine unplaced."""
+        self.forget(name)
+        self.unplaced.add(name)
+
+    def settle(self, effort: Effort) -> bool:
+        """Place what is unplaced, and move what stands in the way; tell whether all is placed."""
+        self._relieve()
+        if self._insert_all(effort) and not self._out_of_order():
+            return True
+        self.repack(effort)
+        return self.is_settled
+
+    def repack(self, effort: Effort) -> None:
+        """Place everything anew; what cannot be placed is in `unplaced` afterwards."""
+        for name in tuple(self.placed):
+            self.take(name)
+        self._insert_all(effort)
+        for name in self._out_of_order():
+            self.take(name)
+
+    def best(self, item: Item, allowed: Mask | None = None) -> int | None:
+        """Return the host with room that has least left afterwards; None without one."""
+        fits = (self.left >= item.needs[:, None]).all(axis=0)
+        fits &= self._state.eligible(item.vm)
+        if allowed is not None:
+            fits &= allowed
+        hosts = fits.nonzero()[0]
+        if not hosts.size:
+            return None
+        return int(hosts[(self.items.scale @ self.left[:, hosts]).argmin()])
+
+    def is_ruled(self, name: str) -> bool:
+        """Tell whether rules decide where it may go, or it decides so for others."""
+        rules, vm = self._state.rules, self.items[name].vm
+        return rules.concerns(vm) or rules.counts(vm)
+
+    def _relieve(self) -> None:
+        """Take virtual machines off hosts that have less than nothing left."""
+        over = (self.left < 0).any(axis=0) & self.targets
+        for host in over.nonzero()[0].tolist():
+            there = [name for name, at in self.placed.items() if at == host]
+            there.sort(key=lambda name: self.items[name].order)
+            while there and (self.left[:, host] < 0).any():
+                missing = -self.left[:, host]
+                enough = (n for n in there if (self.items[n].needs >= missing).all())
+                # The smallest that is enough, else the largest: few moves, and small ones.
+                name = next(enough, there[-1])
+                there.remove(name)
+                self.take(name)
+
+    def _insert_all(self, effort: Effort) -> bool:
+        """Place what is unplaced; tell whether all found a host."""
+        waiting = sorted(self.unplaced, key=lambda name: self.items[name].order, reverse=True)
+        ruled = [name for name in waiting if self.is_ruled(name)]
+        if ruled:
+            self._insert_ruled(ruled)
+            waiting = [name for name in waiting if not self.is_ruled(name)]
+        stuck = [name for name in waiting if not self._insert(name)]
+        if not stuck:
+            return self.is_settled
+        exchange = Exchange(self, self._state, effort)
+        return all(exchange.make_room(name) for name in stuck) and self.is_settled
+
+    def _insert_ruled(self, names: list[str]) -> None:
+        """Place what rules concern; whoever needs another one nearby comes after it."""
+        book, progress = self._book(), True
+        while names and progress:
+            progress = False
+            for name in tuple(names):
+                item = self.items[name]
+                host = self.best(item, book.allowed(item.vm, self._usable(item)))
+                if host is not None:
+                    self.put(name, host)
+                    book.add(item.vm, host)
+                    names.remove(name)
+                    progress = True
+
+    def _insert(self, name: str) -> bool:
+        host = self.best(self.items[name])
+        if host is None:
+            return False
+        self.put(name, host)
+        return True
+
+    def _out_of_order(self) -> tuple[str, ...]:
+        """Return placed virtual machines whose host is against a rule, with all in place."""
+        rules, items = self._state.rules, self.items
+        ruled = [name for name in self.placed if rules.concerns(items[name].vm)]
+        if not ruled:
+            return ()
+        book, found = self._book(), []
+        for name in ruled:
+            item, host = items[name], self.placed[name]
+            book.add(item.vm, host, -1)
+            if not book.allowed(item.vm, self._usable(item))[host]:
+                found.append(name)
+            book.add(item.vm, host)
+        return tuple(found)
+
+    def _book(self) -> RuleBook:
+        """Return the rules' counts after the loss, with everything that is placed."""
+        book = self._state.rules.without(self._lost)
+        for name, host in self.placed.items():
+            book.add(self.items[name].vm, host)
+        return book
+
+    def _usable(self, item: Item) -> Mask:
+        usable: Mask = self._state.eligible(item.vm) & ~self._lost
+        return usable
+
+
+def in_words(state: State, placed: Mapping[str, int]) -> dict[str, str]:
+    """Return a packing in words: host name by virtual machine."""
+    return {name: state.hosts[placed[name]].name for name in sorted(placed)}

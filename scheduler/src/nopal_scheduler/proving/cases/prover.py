@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exact form of N+k: one packing for every set of 1 to k failure domains, kept up to date.
+
+For each loss the search places what was lost on what is left, so nothing is reserved that no loss
+needs. There are sum(C(n, i), i = 1..k) losses: see `prover_for` for where that is too many.
+"""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+
+from ...model import Rule, RuleKind, Vm
+from ...proof import Case, Impossible, NotProven, Proof, Verdict
+from ...selectors import Selector, labels_key
+from ...state import State
+from .bounds import bound, lack
+from .item import Effort, Items
+from .packing import NO_TARGET, Packing, Saved, in_words
+
+_STEPS = 800
+"""Steps of local search for one question: bounds the time of a refusal, about 0.1 ms each."""
+
+
+def count_cases(domains: int, failures: int) -> int:
+    """Return how many sets of 1 to k of so many failure domains there are."""
+    return sum(comb(domains, size) for size in range(1, failures + 1))
+
+
+class CaseProver:
+    """A `Prover` with one packing for each loss.
+
+    Args:
+        state: What is to be proven; from now on only the prover changes it.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._items = Items(state)
+        domains = state.lost_with
+        sizes = range(1, state.redundancy.failures + 1)
+        self._sets = [s for size in sizes for s in combinations(range(len(domains)), size)]
+        nobody = np.zeros((len(self._sets), len(state.hosts)), dtype=np.bool_)
+        self._lost = nobody
+        """Hosts that are lost, by loss."""
+        for case, members in enumerate(self._sets):
+            for domain in members:
+                self._lost[case] |= domains[domain]
+        # Changed in place for ever after: every packing holds a view of its loss.
+        self._left = np.where(self._lost | ~state.takes, NO_TARGET, state.free[:, None, :])
+        self._packings = [
+            Packing(state, self._items, self._lost[case], self._left[:, case, :])
+            for case in range(len(self._sets))
+        ]
+        self._with_labels: dict[Selector, set[str]] = {}
+        self._with_rules: set[str] = set()
+        self._open: set[int] = set()
+        """Losses without a packing of everything."""
+        self._verdict: Verdict | None = None
+        for name, vm in state.vms.items():
+            self._note(vm)
+            if vm.restarts:
+                for case in np.flatnonzero(self._lost[:, state.host_of(name)]).tolist():
+                    self._packings[case].unplaced.add(name)
+        for case, packing in enumerate(self._packings):
+            packing.repack(Effort(_STEPS))
+            if not packing.is_settled:
+                self._open.add(case)
+
+    def admit(self, vm: Vm, host: int) -> NotProven | Impossible | None:
+        """Add a virtual machine if everything is proven with it; else change nothing and say why.
+
+        Args:
+            vm: One that the state does not have yet and that fits on the host.
+            host: Index of the host.
+        """
+        if self._open:
+            verdict = self.verdict()
+            return None if isinstance(verdict, Proof) else verdict
+        short = self._short(vm, host)
+        if short is not None:
+            return short
+        undo: dict[int, Saved] = {}
+        failed = self._insert(vm, host, undo=undo, stop=True)
+        if failed is None:
+            return None
+        refusal = self._against(failed)
+        self._take_back(vm, host, undo)
+        return refusal
+
+    def add(self, vm: Vm, host: int) -> None:
+        """Add a virtual machine that is there already, whatever follows for the proof."""
+        self._insert(vm, host, undo=None, stop=False)
+
+    def remove(self, name: str) -> None:
+        """Take a virtual machine away; raises KeyError."""
+        state = self._state
+        vm, host = state.vms[name], state.host_of(name)
+        for case in np.flatnonzero(self._lost[:, host]).tolist():
+            self._packings[case].forget(name)
+        self._free(host, state.needs(vm))
+        state.remove(name)
+        self._items.forget(name)
+        self._forget(vm)
+        self._verdict = None
+        self._settle_all({*self._open, *self._related_cases(vm)})
+
+    def verdict(self) -> Verdict:
+        """Return the proof of the whole, or what stands against it."""
+        if self._verdict is None:
+            if self._open:
+                worst = max(self._open, key=lambda c: (len(self._packings[c].unplaced), -c))
+                bounded = (self._bound(case) for case in sorted(self._open))
+                self._verdict = next((b for b in bounded if b), None) or self._against(worst)
+            else:
+                cases = tuple(self._case(case) for case in range(len(self._sets)))
+                self._verdict = Proof(self._state.redundancy, cases)
+        return self._verdict
+
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether the whole is proven, without writing the proof down."""
+        return not self._open
+
+    def headroom(self, vm: Vm) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Return the hosts that can take the virtual machine with no packing changed for them."""
+        least = np.where(self._lost, 2**62, self._left).min(axis=1)
+        roomy: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
+            least >= self._state.needs(vm)[:, None]
+        ).all(axis=0)
+        return roomy
+
+    def _short(self, vm: Vm, host: int) -> Impossible | None:
+        """Return the loss after which all hosts together would have too little left."""
+        state, needs = self._state, self._state.needs(vm)
+        rest = np.maximum(self._left, 0).sum(axis=2) - needs[:, None]
+        hit = np.ones(len(self._sets), dtype=np.bool_) if vm.restarts else ~self._lost[:, host]
+        row, case = np.unravel_index(np.where(hit, rest, 0).argmin(), rest.shape)
+        missing = -int(np.where(hit, rest, 0)[row, case])
+        if missing <= 0:
+            return None
+        return Impossible(self._names(int(case)), lack(state.resources[int(row)], missing))
+
+    def _insert(
+        self, vm: Vm, host: int, *, undo: dict[int, Saved] | None, stop: bool
+    ) -> int | None:
+        """Add it everywhere; return the first loss that has no packing then, None if all have."""
+        state, needs = self._state, self._state.needs(vm)
+        state.add(vm, host)
+        self._note(vm)
+        self._verdict = None
+        self._free(host, -needs)
+        gone = self._lost[:, host]
+        again = set(np.flatnonzero(~gone & (self._left[:, :, host] < 0).any(axis=0)).tolist())
+        if not state.takes[host]:
+            again.clear()
+        again |= self._related_cases(vm)
+        if vm.restarts:
+            again.update(self._scatter(vm, np.flatnonzero(gone), undo))
+        return self._settle_all(again, undo=undo, stop=stop)
+
+    def _scatter(
+        self,
+        vm: Vm,
+        cases: np.ndarray[tuple[int], np.dtype[np.int64]],
+        undo: dict[int, Saved] | None,
+    ) -> list[int]:
+        """Place a virtual machine in all losses that hit it, where room is free for it at once.
+
+        Returns the losses in which it is not placed yet: a packing has to make room there.
+        """
+        state, needs = self._state, self._state.needs(vm)
+        rest = []
+        rules = state.rules
+        if rules.concerns(vm) or rules.counts(vm):
+            rest = cases.tolist()
+        else:
+            left = self._left[:, cases, :]
+            fits = (left >= needs[:, None, None]).all(axis=0) & state.eligible(vm)
+            spare = np.where(fits, np.tensordot(self._items.scale, left, 1), np.inf)
+            best = spare.argmin(axis=1)
+            found = fits[np.arange(len(cases)), best]
+            for case, target, ok in zip(cases.tolist(), best.tolist(), found.tolist(), strict=True):
+                if not ok:
+                    rest.append(case)
+                else:
+                    self._packings[case].put(vm.name, target)
+        for case in rest:
+            self._keep(case, undo)
+            self._packings[case].unplaced.add(vm.name)
+        return rest
+
+    def _settle_all(
+        self,
+        cases: set[int],
+        *,
+        undo: dict[int, Saved] | None = None,
+        stop: bool = False,
+    ) -> int | None:
+        """Search the losses anew; return the first that fails, None if none does."""
+        failed, effort = None, Effort(_STEPS)
+        for case in sorted(cases):
+            self._keep(case, undo)
+            if not self._packings[case].settle(effort):
+                self._open.add(case)
+                failed = case if failed is None else failed
+                if stop:
+                    return failed
+            else:
+                self._open.discard(case)
+        return failed
+
+    def _keep(self, case: int, undo: dict[int, Saved] | None) -> None:
+        if undo is not None and case not in undo:
+            undo[case] = self._packings[case].save()
+
+    def _take_back(self, vm: Vm, host: int, undo: dict[int, Saved]) -> None:
+        """Undo `_insert`: the packings that were searched anew, then the virtual machine itself."""
+        state, needs = self._state, self._state.needs(vm)
+        for case, saved in undo.items():
+            self._packings[case].restore(saved)
+        for case in np.flatnonzero(self._lost[:, host]).tolist():
+            self._packings[case].forget(vm.name)
+        self._free(host, needs)
+        state.remove(vm.name)
+        self._items.forget(vm.name)
+        self._forget(vm)
+        self._open.clear()
+        self._verdict = None
+
+    def _free(self, host: int, needs: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        """Give room back on a host, or take it, in all losses that leave the host."""
+        if self._state.takes[host]:
+            self._left[:, ~self._lost[:, host], host] += needs[:, None]
+
+    def _related_cases(self, vm: Vm) -> set[int]:
+        """Return the losses with restarts that this virtual machine's place may decide about."""
+        rules = [rule for rule in vm.rules if rule.required]
+        state, found = self._state, set[int]()
+        names = {
+            name
+            for name in self._with_rules
+            if any(r.required and r.matches(vm.labels) for r in state.vms[name].rules)
+        }
+        for labels, members in self._with_labels.items():
+            if any(self._is_mutual(rule, dict(labels)) for rule in rules):
+                names |= members
+        names.discard(vm.name)
+        for name in names:
+            if state.vms[name].restarts:
+                found.update(np.flatnonzero(self._lost[:, state.host_of(name)]).tolist())
+        return found
+
+    @staticmethod
+    def _is_mutual(rule: Rule, labels: dict[str, str]) -> bool:
+        return rule.kind is RuleKind.ANTI_AFFINITY and rule.matches(labels)
+
+    def _note(self, vm: Vm) -> None:
+        if vm.labels:
+            self._with_labels.setdefault(labels_key(vm.labels), set()).add(vm.name)
+        if any(rule.required for rule in vm.rules):
+            self._with_rules.add(vm.name)
+
+    def _forget(self, vm: Vm) -> None:
+        if vm.labels:
+            self._with_labels[labels_key(vm.labels)].discard(vm.name)
+        self._with_rules.discard(vm.name)
+
+    def _case(self, case: int) -> Case:
+        return Case(self._names(case), in_words(self._state, self._packings[case].placed))
+
+    def _names(self, case: int) -> tuple[str, ...]:
+        return tuple(self._state.domain_names[domain] for domain in self._sets[case])
+
+    def _against(self, case: int) -> NotProven | Impossible:
+        packing = self._packings[case]
+        return self._bound(case) or NotProven(self._case(case), tuple(sorted(packing.unplaced)))
+
+    def _bound(self, case: int) -> Impossible | None:
+        reason = bound(self._state, self._lost[case], self._packings[case].names())
+        return Impossible(self._names(case), reason) if reason else None
