@@ -35,7 +35,7 @@ def everything(prover: CaseProver) -> object:
     return (
         state.free.tolist(),
         sorted(state.vms),
-        prover._left.tolist(),
+        prover._left.amounts.tolist(),
         [(dict(sorted(p.placed.items())), set(p.unplaced)) for p in prover._packings],
         set(prover._open),
         {labels: dict(there) for labels, there in state.rules._labels.items() if there},
@@ -69,6 +69,7 @@ def test_it_holds_while_virtual_machines_come_and_go(cluster: Cluster, data: st.
         if fits:
             host, before = data.draw(st.sampled_from(fits)), everything(prover)
             refused = prover.admit(vm, host)
+            kept_up(prover)
             if refused is None:
                 assert prover.is_proven
             else:
@@ -157,6 +158,7 @@ def test_a_long_walk(seed: int) -> None:
             host, before = random.choice(fits), everything(prover)
             if prover.admit(vm, host) is not None:
                 assert everything(prover) == before
+            kept_up(prover)
         now = cluster_of(prover, cluster)
         verdict = prover.verdict()
         assert isinstance(verdict, Proof) == prover.is_proven
@@ -189,7 +191,16 @@ def lost_room(prover: CaseProver) -> None:
         left = state.free.copy()
         for name, host in packing.placed.items():
             left[:, host] -= state.needs(state.vms[name])
-        assert np.array_equal(prover._left[:, case, packing.targets], left[:, packing.targets])
+        there = prover._left.amounts[:, case]
+        assert np.array_equal(there[:, packing.targets], left[:, packing.targets])
+    kept_up(prover)
+
+
+def kept_up(prover: CaseProver) -> None:
+    """The least and the sums of what is left are those that a look at all of it finds."""
+    left, lost = prover._left.amounts, prover._lost
+    assert np.array_equal(prover._left.totals, np.maximum(left, 0).sum(axis=2))
+    assert np.array_equal(prover._left.least, np.where(lost, 2**61, left).min(axis=1))
 
 
 def test_a_bound_says_what_is_missing() -> None:

@@ -12,9 +12,6 @@ from ...state import Amounts, State
 from .exchange import Exchange
 from .item import Effort, Item, Items
 
-NO_TARGET = -(2**61)
-"""What is left on a host that takes nothing: less than anything needs, whatever is added to it."""
-
 Saved = tuple[Amounts, dict[str, int], set[str]]
 
 
@@ -26,7 +23,7 @@ class Packing:
         items: The items of its virtual machines.
         lost: The hosts that are lost.
         left: What is left on each host, by resource: a view that the packing keeps up to date.
-            NO_TARGET on hosts that are lost or take nothing.
+            `NO_TARGET` on hosts that are lost or take nothing.
     """
 
     def __init__(self, state: State, items: Items, lost: Mask, left: Amounts) -> None:
@@ -60,8 +57,12 @@ class Packing:
     def put(self, name: str, host: int) -> None:
         """Place one virtual machine on a host that is known to fit."""
         self.unplaced.discard(name)
-        self.placed[name] = host
+        self.note(name, host)
         self.left[:, host] -= self.items[name].needs
+
+    def note(self, name: str, host: int) -> None:
+        """Take note of a place whose room is taken already."""
+        self.placed[name] = host
 
     def forget(self, name: str) -> None:
         """Take one virtual machine out: it is not in the loss any more."""

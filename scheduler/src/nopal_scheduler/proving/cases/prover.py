@@ -12,11 +12,13 @@ import numpy as np
 
 from ...model import Rule, RuleKind, Vm
 from ...proof import Case, Impossible, NotProven, Proof, Verdict
+from ...rules import Counts, Mask
 from ...selectors import Selector, labels_key
 from ...state import State
 from .bounds import bound, lack
 from .item import Effort, Items
-from .packing import NO_TARGET, Packing, Saved, in_words
+from .leftover import Leftover
+from .packing import Packing, Saved, in_words
 
 _STEPS = 800
 """Steps of local search for one question: bounds the time of a refusal, about 0.1 ms each."""
@@ -46,10 +48,9 @@ class CaseProver:
         for case, members in enumerate(self._sets):
             for domain in members:
                 self._lost[case] |= domains[domain]
-        # Changed in place for ever after: every packing holds a view of its loss.
-        self._left = np.where(self._lost | ~state.takes, NO_TARGET, state.free[:, None, :])
+        self._left = Leftover(state, self._lost)
         self._packings = [
-            Packing(state, self._items, self._lost[case], self._left[:, case, :])
+            Packing(state, self._items, self._lost[case], self._left.amounts[:, case, :])
             for case in range(len(self._sets))
         ]
         self._with_labels: dict[Selector, set[str]] = {}
@@ -63,7 +64,9 @@ class CaseProver:
                 for case in np.flatnonzero(self._lost[:, state.host_of(name)]).tolist():
                     self._packings[case].unplaced.add(name)
         for case, packing in enumerate(self._packings):
+            before = packing.left.copy()
             packing.repack(Effort(_STEPS))
+            self._left.changed(case, before)
             if not packing.is_settled:
                 self._open.add(case)
 
@@ -96,9 +99,8 @@ class CaseProver:
         """Take a virtual machine away; raises KeyError."""
         state = self._state
         vm, host = state.vms[name], state.host_of(name)
-        for case in np.flatnonzero(self._lost[:, host]).tolist():
-            self._packings[case].forget(name)
-        self._free(host, state.needs(vm))
+        self._forget_lost(name, host)
+        self._left.shared(host, state.needs(vm))
         state.remove(name)
         self._items.forget(name)
         self._forget(vm)
@@ -122,18 +124,15 @@ class CaseProver:
         """Tell whether the whole is proven, without writing the proof down."""
         return not self._open
 
-    def headroom(self, vm: Vm) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def headroom(self, vm: Vm) -> Mask:
         """Return the hosts that can take the virtual machine with no packing changed for them."""
-        least = np.where(self._lost, 2**62, self._left).min(axis=1)
-        roomy: np.ndarray[tuple[int], np.dtype[np.bool_]] = (
-            least >= self._state.needs(vm)[:, None]
-        ).all(axis=0)
+        roomy: Mask = np.all(self._left.least >= self._state.needs(vm)[:, None], axis=0)
         return roomy
 
     def _short(self, vm: Vm, host: int) -> Impossible | None:
         """Return the loss after which all hosts together would have too little left."""
         state, needs = self._state, self._state.needs(vm)
-        rest = np.maximum(self._left, 0).sum(axis=2) - needs[:, None]
+        rest = self._left.totals - needs[:, None]
         hit = np.ones(len(self._sets), dtype=np.bool_) if vm.restarts else ~self._lost[:, host]
         row, case = np.unravel_index(np.where(hit, rest, 0).argmin(), rest.shape)
         missing = -int(np.where(hit, rest, 0)[row, case])
@@ -149,9 +148,10 @@ class CaseProver:
         state.add(vm, host)
         self._note(vm)
         self._verdict = None
-        self._free(host, -needs)
+        self._left.shared(host, -needs)
         gone = self._lost[:, host]
-        again = set(np.flatnonzero(~gone & (self._left[:, :, host] < 0).any(axis=0)).tolist())
+        short = (self._left.amounts[:, :, host] < 0).any(axis=0)
+        again = set(np.flatnonzero(~gone & short).tolist())
         if not state.takes[host]:
             again.clear()
         again |= self._related_cases(vm)
@@ -159,32 +159,23 @@ class CaseProver:
             again.update(self._scatter(vm, np.flatnonzero(gone), undo))
         return self._settle_all(again, undo=undo, stop=stop)
 
-    def _scatter(
-        self,
-        vm: Vm,
-        cases: np.ndarray[tuple[int], np.dtype[np.int64]],
-        undo: dict[int, Saved] | None,
-    ) -> list[int]:
+    def _scatter(self, vm: Vm, cases: Counts, undo: dict[int, Saved] | None) -> list[int]:
         """Place a virtual machine in all losses that hit it, where room is free for it at once.
 
         Returns the losses in which it is not placed yet: a packing has to make room there.
         """
         state, needs = self._state, self._state.needs(vm)
-        rest = []
-        rules = state.rules
-        if rules.concerns(vm) or rules.counts(vm):
-            rest = cases.tolist()
-        else:
-            left = self._left[:, cases, :]
+        rest: list[int] = cases.tolist()
+        if not (state.rules.concerns(vm) or state.rules.counts(vm)):
+            left = self._left.amounts[:, cases, :]
             fits = (left >= needs[:, None, None]).all(axis=0) & state.eligible(vm)
             spare = np.where(fits, np.tensordot(self._items.scale, left, 1), np.inf)
             best = spare.argmin(axis=1)
             found = fits[np.arange(len(cases)), best]
-            for case, target, ok in zip(cases.tolist(), best.tolist(), found.tolist(), strict=True):
-                if not ok:
-                    rest.append(case)
-                else:
-                    self._packings[case].put(vm.name, target)
+            rest = cases[~found].tolist()
+            self._left.shift(cases[found], best[found], -needs)
+            for case, target in zip(cases[found].tolist(), best[found].tolist(), strict=True):
+                self._packings[case].note(vm.name, target)
         for case in rest:
             self._keep(case, undo)
             self._packings[case].unplaced.add(vm.name)
@@ -201,7 +192,10 @@ class CaseProver:
         failed, effort = None, Effort(_STEPS)
         for case in sorted(cases):
             self._keep(case, undo)
-            if not self._packings[case].settle(effort):
+            before = self._packings[case].left.copy()
+            settled = self._packings[case].settle(effort)
+            self._left.changed(case, before)
+            if not settled:
                 self._open.add(case)
                 failed = case if failed is None else failed
                 if stop:
@@ -218,20 +212,24 @@ class CaseProver:
         """Undo `_insert`: the packings that were searched anew, then the virtual machine itself."""
         state, needs = self._state, self._state.needs(vm)
         for case, saved in undo.items():
+            before = self._packings[case].left.copy()
             self._packings[case].restore(saved)
-        for case in np.flatnonzero(self._lost[:, host]).tolist():
-            self._packings[case].forget(vm.name)
-        self._free(host, needs)
+            self._left.changed(case, before)
+        self._forget_lost(vm.name, host)
+        self._left.shared(host, needs)
         state.remove(vm.name)
         self._items.forget(vm.name)
         self._forget(vm)
         self._open.clear()
         self._verdict = None
 
-    def _free(self, host: int, needs: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        """Give room back on a host, or take it, in all losses that leave the host."""
-        if self._state.takes[host]:
-            self._left[:, ~self._lost[:, host], host] += needs[:, None]
+    def _forget_lost(self, name: str, host: int) -> None:
+        """Take one off the packings of all losses that hit its host."""
+        for case in np.flatnonzero(self._lost[:, host]).tolist():
+            packing = self._packings[case]
+            before = packing.left.copy()
+            packing.forget(name)
+            self._left.changed(case, before)
 
     def _related_cases(self, vm: Vm) -> set[int]:
         """Return the losses with restarts that this virtual machine's place may decide about."""
