@@ -225,6 +225,16 @@ def test_what_does_not_fit_for_its_rules_is_not_proven() -> None:
     assert verdict.worst.lost == ("h0",)
 
 
+def test_who_is_lost_keeps_nobody_away() -> None:
+    apart = Rule(RuleKind.ANTI_AFFINITY, (("app", "web"),), "rack")
+    some = hosts(3, 10, labels={"rack": "r"})
+    alone = Vm("a", Room(1, 1), host="h0", rules=(apart,), restarts=False)
+    web = Vm("w", Room(1, 1), host="h0", labels={"app": "web"})
+    assert isinstance(
+        CaseProver(State(Cluster(some, (alone, web), Redundancy(1)))).verdict(), Proof
+    )
+
+
 def test_losing_every_domain_is_impossible() -> None:
     verdict = CaseProver(State(Cluster(hosts(2, 10), full(("h0", 1)), Redundancy(2)))).verdict()
     assert isinstance(verdict, Impossible)

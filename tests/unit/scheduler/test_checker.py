@@ -69,6 +69,9 @@ def test_countable_resources_have_an_end_too() -> None:
     assert reasons(check_placement(Cluster((has,), (gpu,)))) == [
         "host a: over its capacity: gpu 2 of 1"
     ]
+    assert reasons(check_placement(Cluster((host("a"),), (gpu,)))) == [
+        "host a: over its capacity: gpu 2 of 0"
+    ]
 
 
 def test_names_must_be_clear() -> None:
@@ -80,7 +83,11 @@ def test_names_must_be_clear() -> None:
 
 
 def test_a_blocked_host_keeps_what_it_has() -> None:
-    assert check_placement(Cluster((host("a", blocked="not ready"),), (vm("v", "a"),))) == ()
+    blocked = (host("a", "1", blocked="not ready"),)
+    assert check_placement(Cluster(blocked, (vm("v", "a"),))) == ()
+    # No rack could be used, so none has fewer.
+    even = (vm("v", "a", EVEN, app="db"), vm("w", "a", app="db"))
+    assert check_placement(Cluster(blocked, even)) == ()
 
 
 def test_what_has_no_host_is_not_judged() -> None:
@@ -134,6 +141,21 @@ def test_proofs_that_hold() -> None:
     assert check_proof(PAIR, PROVEN) == ()
     assert check_proof(PAIR, LISTED) == ()
     assert check_proof(replace(PAIR, redundancy=Redundancy(0)), Proof(Redundancy(0))) == ()
+
+
+def test_the_order_of_the_names_of_what_is_lost_means_nothing() -> None:
+    cluster = replace(PAIR, redundancy=Redundancy(2))
+    pairs = (Case(("b", "a"), {"v": "c", "w": "c"}), Case(("c", "a"), {"v": "b"}))
+    cases = (*PROVEN.cases, *pairs, Case(("c", "b"), {"w": "a"}))
+    assert check_proof(cluster, Proof(Redundancy(2), cases)) == ()
+
+
+@pytest.mark.parametrize("idle", [replace(vm("x", "c"), restarts=False), vm("x", None)])
+def test_only_what_would_be_restarted_has_backups(idle: Vm) -> None:
+    lists = replace(LISTED, backups={**LISTED.backups, "x": ("a",)})
+    assert reasons(check_proof(replace(PAIR, vms=(*PAIR.vms, idle)), lists)) == [
+        "vm x: has backups, but is not there or does not restart"
+    ]
 
 
 def test_nothing_is_proven_by_nothing() -> None:
@@ -201,8 +223,20 @@ def test_spread_looks_at_the_racks_that_can_be_used() -> None:
     third = (*hosts, host("c", "3"))
     blocked = (*hosts, host("c", "3", blocked="not ready"))
     assert check_proof(Cluster(blocked, vms, Redundancy(1)), proof) == ()
+    picky = tuple(replace(each, networks=("lan",)) for each in vms)
+    without = (*(replace(h, networks=frozenset({"lan"})) for h in hosts), host("c", "3"))
+    assert check_proof(Cluster(without, picky, Redundancy(1)), proof) == ()
     found = reasons(check_proof(Cluster(third, vms, Redundancy(1)), proof))
     assert found == ["after the loss of a, vm v, host b: breaks its spread to app=db over rack"]
+
+
+def test_what_is_lost_for_good_is_no_company() -> None:
+    racks = {"a": "1", "b": "1", "c": "2"}
+    gone = replace(vm("w", "a", app="db"), restarts=False)
+    proof = Proof(Redundancy(1), backups={"v": ("b",)})
+    assert reasons(check_proof(zone(vm("v", "a", NEAR), gone, racks=racks), proof)) == [
+        "after the loss of a, vm v, host b: breaks its affinity to app=db over rack"
+    ]
 
 
 def test_every_smaller_loss_is_proven_too() -> None:

@@ -136,6 +136,35 @@ def test_the_heavier_preference_wins_over_load() -> None:
     state = State(Cluster((host("a", "1"), host("b", "2")), there))
     assert place(state, Vm("x", Room(1, 1), rules=(near,))) == Placement("a")
     assert place(state, Vm("x", Room(1, 1), rules=(near, apart))) == Placement("b")
+    lighter = replace(apart, weight=9)
+    assert place(state, Vm("x", Room(1, 1), rules=(near, lighter))) == Placement("a")
+
+
+def test_what_others_only_prefer_keeps_nobody_away() -> None:
+    rather = Rule(RuleKind.ANTI_AFFINITY, WEB, weight=100)
+    there = (Vm("w", Room(1, 1), "a", rules=(rather,)),)
+    web = Vm("x", Room(1, 1), labels=dict(WEB))
+    assert place(State(Cluster((host("a"),), there)), web) == Placement("a")
+
+
+def test_a_selector_matches_by_all_of_its_labels_and_without_any_everything() -> None:
+    there = (Vm("w", Room(1, 1), "a", labels={"app": "web", "tier": "1"}), Vm("y", Room(2, 2), "b"))
+    state = State(Cluster((host("a"), host("b"), host("c", allocated=Room(7, 7))), there))
+
+    def apart(*selector: tuple[str, str]) -> Vm:
+        return Vm("x", Room(1, 1), rules=(Rule(RuleKind.ANTI_AFFINITY, selector),))
+
+    assert place(state, apart(*WEB, ("tier", "1"))) == Placement("b")
+    assert place(state, apart(*WEB, ("tier", "2"))) == Placement("a")
+    assert place(state, apart()) == Placement("c")
+
+
+def test_the_first_of_its_kind_goes_where_the_topology_is() -> None:
+    near = Rule(RuleKind.AFFINITY, WEB, "rack")
+    first = Vm("x", Room(1, 1), labels=dict(WEB), rules=(near,))
+    hosts = (host("a"), host("b", "1", allocated=Room(4, 4)))
+    assert place(State(Cluster(hosts)), first) == Placement("b")
+    assert isinstance(place(State(Cluster(hosts[:1])), first), NoPlacement)
 
 
 def test_gpus_in_use_are_no_load_for_who_needs_none() -> None:
