@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES: int
 VIR_CONNECT_LIST_DOMAINS_ACTIVE: int
 VIR_DOMAIN_BLOCKED: int
 VIR_DOMAIN_EVENT_ID_LIFECYCLE: int
@@ -63,6 +64,15 @@ class virSecret:
     def usageID(self) -> str: ...
 
 class virConnect:
+    def baselineHypervisorCPU(
+        self,
+        emulator: str | None,
+        arch: str | None,
+        machine: str | None,
+        virttype: str | None,
+        xmlCPUs: list[str],
+        flags: int = 0,
+    ) -> str: ...
     def close(self) -> int: ...
     def createXML(self, xmlDesc: str, flags: int = 0) -> virDomain: ...
     def defineXML(self, xml: str) -> virDomain: ...

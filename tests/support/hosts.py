@@ -14,7 +14,7 @@ FACTS = HostFacts(
     clock_synchronized=True,
 )
 HYPERVISOR = HypervisorFacts(
-    libvirt_version="9.0.0", qemu_version="7.2.9", kvm=True, kvm_message=""
+    libvirt_version="9.0.0", qemu_version="7.2.9", kvm=True, kvm_message="", cpu_features=("avx2",)
 )
 POOL = PoolSeen("main", addresses=("10.0.0.11",), osd_hosts=3)
 SEEN = HostSeen(

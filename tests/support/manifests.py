@@ -30,7 +30,7 @@ _SPECS: dict[str, Body] = {
         "storageCIDRs": ["10.0.0.0/24", "fd00::/64"],
         "allowedNamespaces": {"from": "Listed", "names": ["team-a"]},
     },
-    "Host": {"scheduling": "Disabled"},
+    "Host": {"scheduling": "Disabled", "resources": {"example.com/licence": 4}},
     "Network": {
         "zone": "z1",
         "type": "Bridge",
@@ -55,7 +55,7 @@ _SPECS: dict[str, Body] = {
         "zone": "z1",
         "powerState": "Stopped",
         "restartPolicy": "OnCrash",
-        "cpu": {"cores": 2},
+        "cpu": {"cores": 2, "features": ["avx2", "sse4.2"]},
         "memory": {"size": "1Gi"},
         "disks": [
             {"name": "root", "disk": {"name": "root-disk"}, "bootOrder": 1},
@@ -66,6 +66,7 @@ _SPECS: dict[str, Body] = {
             {"name": "wan", "network": {"name": "n1"}},
         ],
         "cloudInit": {"userData": "#cloud-config\n", "networkData": "version: 2\n"},
+        "resources": {"example.com/licence": 1},
         "placement": {
             "nodeSelector": {"matchLabels": {"example.com/disk": "nvme"}},
             "affinity": [

@@ -110,6 +110,7 @@ class Lab:
         cpu: int = 4,
         memory: int = 16 * GIB,
         networks: Iterable[str] = (),
+        features: Iterable[str] = (),
         ready: bool = True,
         heartbeat: bool | None = True,
         **spec: Any,
@@ -125,6 +126,8 @@ class Lab:
         }
         if not status["networks"]:
             del status["networks"]
+        if features:
+            status["cpuFeatures"] = sorted(features)
         await self.tell(key, MANAGER_NODE, status)
         self.world.heartbeats[name] = heartbeat
         return key

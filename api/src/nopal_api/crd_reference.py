@@ -125,16 +125,18 @@ def _type(field: dict[str, Any]) -> str:
         case "array":
             return f"list of {_type(field['items'])}s"
         case "object":
-            return "map of strings" if "additionalProperties" in field else "object"
+            values = field.get("additionalProperties")
+            return f"map of {_type(values)}s" if values else "object"
         case kind:
             return str(kind)
 
 
 def _bounds(field: dict[str, Any]) -> str:
+    inner = ""
     if field["type"] == "array" and "properties" not in field["items"]:
-        inner = _bounds(field["items"])
-    else:
-        inner = ""
+        inner = f"each {_bounds(field['items'])}"
+    elif "additionalProperties" in field:
+        inner = f"each value {_bounds(field['additionalProperties'])}"
     out = []
     if "enum" in field:
         out.append(", ".join(f"`{value}`" for value in field["enum"]))
@@ -153,7 +155,7 @@ def _bounds(field: dict[str, Any]) -> str:
     if field.get("format") == "date-time":
         out.append("RFC 3339")
     if inner:
-        out.append(f"each {inner}")
+        out.append(inner)
     return "; ".join(out)
 
 

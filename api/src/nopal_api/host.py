@@ -7,8 +7,9 @@ from pydantic import Field, StringConstraints
 
 from .base import ApiModel, Bytes, DnsLabel, ObjectName, Uid, crd
 from .conditions import Conditions
+from .countables import Countables
 from .redundancy import Failures
-from .shared import Resources
+from .shared import CpuFeature, Resources
 
 Word = Annotated[str, StringConstraints(max_length=128)]
 
@@ -19,6 +20,10 @@ class HostSpec(ApiModel):
     scheduling: Literal["Enabled", "Disabled", "Draining"] = "Enabled"
     """Disabled: no further virtual machine is assigned to the host; those there stay. Draining: the
     same, and those there are to leave; nothing moves them by itself yet, stop and start them."""
+    resources: Countables = Field(default_factory=dict)
+    """What else virtual machines may take of the host, by name and number, for example
+    {example.com/licence: 4}. Nopal counts it and places by it, and gives no device to a guest. What
+    is there already stays when a number is lowered."""
 
 
 class HostVersions(ApiModel):
@@ -93,6 +98,11 @@ class HostStatus(ApiModel):
     """Versions of what the host runs."""
     acceleration: Literal["KVM", "Emulation"] | None = None
     """KVM, or Emulation where KVM was tried and does not work: guests then run slowly."""
+    cpu_features: Annotated[
+        tuple[CpuFeature, ...], Field(max_length=1024, json_schema_extra=crd(list_set=True))
+    ] = ()
+    """CPU features that a guest can have here, by libvirt's names, in the order of the alphabet;
+    none where libvirt cannot tell. By emulation these are what QEMU emulates."""
     ceph_addresses: Annotated[
         tuple[Annotated[str, StringConstraints(max_length=45)], ...],
         Field(max_length=16, json_schema_extra=crd(list_set=True)),

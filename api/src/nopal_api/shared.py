@@ -93,6 +93,13 @@ class VmClaim(ApiModel):
     """The epoch of that assignment."""
 
 
+CpuFeature = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", min_length=1, max_length=64),
+]
+"""A CPU feature as libvirt names it (cpu_map/x86_features.xml), for example avx2 or sse4.2."""
+
+
 class Resources(ApiModel):
     """An amount of CPU and memory."""
 

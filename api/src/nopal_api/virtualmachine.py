@@ -20,8 +20,9 @@ from .base import (
     within,
 )
 from .conditions import Conditions
+from .countables import Countables, Counted
 from .placement import Availability, Placement
-from .shared import Location, NameRef, Parent
+from .shared import CpuFeature, Location, NameRef, Parent
 
 PowerState = Literal["Running", "Stopped"]
 Power = Literal["Starting", "Running", "Stopping", "Stopped", "Paused", "Crashed", "Unknown"]
@@ -35,12 +36,19 @@ VmDiskName = Annotated[
 ]
 """A disk's name inside its VM: virtio carries 20 bytes of a serial."""
 
+CpuFeatures = Annotated[
+    tuple[CpuFeature, ...], Field(max_length=64, json_schema_extra=crd(list_set=True))
+]
+
 
 class Cpu(ApiModel):
     """Processors of the virtual machine."""
 
     cores: Annotated[int, Field(ge=1, le=255)]
     """Virtual CPUs that the guest sees."""
+    features: CpuFeatures = ()
+    """CPU features that the guest must have, by libvirt's names, for example avx2: it gets a host
+    only if that one's status.cpuFeatures has them all. It may have others besides."""
 
 
 class Memory(ApiModel):
@@ -175,6 +183,10 @@ class VirtualMachineSpec(ApiModel):
     """What the guest's cloud-init is given, as a small read-only disk (NoCloud). Left out, there is
     no such disk. A change takes effect at the next start, and cloud-init does most of its work only
     at the guest's first."""
+    resources: Countables = Field(default_factory=dict)
+    """What it takes of its host's spec.resources, by name and number, for example
+    {example.com/licence: 1}. It is counted, and nothing is attached to the guest. A change takes
+    effect at the next start."""
     placement: Placement = Placement()
     """Where it wants to be. Counts when it gets a host; what has one is not moved."""
     availability: Availability = Availability()
@@ -237,6 +249,10 @@ class Assignment(ApiModel):
     """Virtual CPUs that room was made for."""
     memory: Annotated[int, Field(ge=1, le=2**53)]
     """Guest memory in bytes that room was made for."""
+    cpu_features: CpuFeatures = ()
+    """CPU features that the host had, and without which it starts no guest."""
+    resources: Counted = Field(default_factory=dict)
+    """What it takes of the host's spec.resources."""
 
 
 class LastExit(ApiModel):

@@ -290,6 +290,7 @@ class GuestSteps:
             ),
             cores=assignment.cores,
             memory=assignment.memory,
+            cpu_features=assignment.cpu_features,
             disks=tuple(disks),
             interfaces=tuple(
                 BridgeInterface(bridge=i.bridge, mac=i.mac, mtu=i.mtu)

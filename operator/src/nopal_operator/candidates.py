@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from nopal_api.placement import PlacementRule, SpreadRule
 from nopal_api.virtualmachine import VirtualMachine
+from nopal_operator.demand import Demand
 from nopal_runtime.kube.cache import Record
 from nopal_scheduler.model import HOST, Rule, RuleKind, Vm, vm_cost
 
@@ -17,8 +18,7 @@ def candidate(
     record: Record,
     vm: VirtualMachine,
     *,
-    cores: int,
-    memory: int,
+    demand: Demand,
     networks: Iterable[str],
 ) -> Vm:
     """Return the virtual machine for the scheduler, named by its UID.
@@ -26,8 +26,7 @@ def candidate(
     Args:
         record: its object.
         vm: the same, parsed.
-        cores: virtual CPUs that it takes.
-        memory: guest memory in bytes that it takes.
+        demand: what it takes, and needs of a host.
         networks: Networks that its host must realize.
     """
     spec = vm.spec
@@ -35,8 +34,9 @@ def candidate(
     stays_up = spec.power_state == "Running" and not record.deleting
     return Vm(
         name=record.uid,
-        needs=vm_cost(cores, memory),
+        needs=vm_cost(demand.cores, demand.memory, demand.resources),
         networks=tuple(sorted(set(networks))),
+        cpu_features=frozenset(demand.cpu_features),
         node_selector=selector.match_labels if selector else {},
         labels={**record.labels, NAMESPACE: record.namespace},
         rules=tuple(_rules(record.namespace, vm)),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from nopal_api.kinds import HOST, NODE, VIRTUAL_MACHINE, ZONE
 from nopal_api.virtualmachine import VirtualMachine
 from nopal_operator.candidates import candidate
-from nopal_operator.facts import request_of
+from nopal_operator.demand import Demand
 from nopal_operator.places import site_of
 from nopal_operator.world import Known, World
 from nopal_runtime.errors import NotFoundError
@@ -52,9 +52,8 @@ def _named(world: World, vm: Vm) -> Vm:
 
 def _waiting(known: Known[VirtualMachine]) -> Vm:
     record, model = known.record, known.model
-    cores, memory = request_of(model)
     networks = (interface.network.name for interface in model.spec.interfaces)
-    vm = candidate(record, model, cores=cores, memory=memory, networks=networks)
+    vm = candidate(record, model, demand=Demand.asked(model), networks=networks)
     return replace(vm, name=_name(record.key))
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from nopal_api import names
 from nopal_api.disk import Disk
-from nopal_api.quantity import whole_mib
 from nopal_api.virtualmachine import VirtualMachine, VirtualMachineStatus
 from nopal_operator.candidates import candidate
+from nopal_operator.demand import Demand
 from nopal_operator.schedulers import Hold
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import Record
@@ -142,8 +142,7 @@ def _hold(record: Record, vm: VirtualMachine) -> Hold | None:
     seen = candidate(
         record,
         vm,
-        cores=assignment.cores,
-        memory=assignment.memory,
+        demand=Demand.assigned(assignment),
         networks=(interface.network for interface in assignment.interfaces),
     )
     return Hold(seen, assignment.node_name, assignment.epoch)
@@ -166,8 +165,3 @@ def disk_facts(record: Record, disk: Disk) -> DiskFacts:
         realized=disk.status.size is not None,
         deleting=record.deleting,
     )
-
-
-def request_of(vm: VirtualMachine) -> tuple[int, int]:
-    """Return the cores and the bytes of memory (whole MiB) that the virtual machine asks for."""
-    return vm.spec.cpu.cores, whole_mib(vm.spec.memory.size)

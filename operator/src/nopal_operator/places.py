@@ -3,6 +3,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from nopal_api.conditions import find
@@ -72,7 +73,8 @@ def capacity_of(host: Host, zone: Zone) -> Room:
     total = host.status.capacity
     if total is None:
         return Room()
-    return _capacity(total, zone.spec.host_reserved, zone.spec.cpu_overcommit_percent)
+    room = _capacity(total, zone.spec.host_reserved, zone.spec.cpu_overcommit_percent)
+    return replace(room, more=host.spec.resources) if host.spec.resources else room
 
 
 @lru_cache(maxsize=4096)
@@ -113,6 +115,7 @@ def _place(world: World, zone: Known[Zone], host: Known[Host]) -> Place:
         name=host.record.name,
         capacity=capacity_of(host.model, zone.model),
         networks=frozenset(n.name for n in host.model.status.networks if n.ready == "True"),
+        cpu_features=frozenset(host.model.status.cpu_features),
         labels=world.node_labels(host.record.name) or {},
         blocked=why_not,
         draining=not why_not and host.model.spec.scheduling == "Draining",

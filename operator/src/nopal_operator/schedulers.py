@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from nopal_scheduler.answer import NoPlacement, Placement
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
 from nopal_scheduler.scheduler import Scheduler
+from nopal_scheduler.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,31 @@ class Schedulers:
                 if self._zone_of.get(host.name) == name:
                     del self._zone_of[host.name]
         self._zone_of.update((host.name, name) for host in site.hosts)
-        made = _Zone(site, keys, Scheduler(replace(cluster, vms=vms)), self._tick())
+        hosts = tuple(self._with_what_is_taken(host) for host in site.hosts)
+        made = _Zone(site, keys, Scheduler(replace(cluster, hosts=hosts, vms=vms)), self._tick())
         self._zones[name] = made
         return made
+
+    def _with_what_is_taken(self, host: Host) -> Host:
+        """Return the host with at least as much of each further resource as is taken of it.
+
+        A person may lower a number below what is there already. That stays, and must not be in the
+        way of those who need none of it, as an amount below nothing would be.
+        """
+        taken, there = self._load[host.name].more, host.capacity.more
+        over = {name: count for name, count in taken.items() if count > there.get(name, 0)}
+        if not over:
+            return host
+        return replace(host, capacity=replace(host.capacity, more={**there, **over}))
+
+    def _count_anew(self, host: str) -> None:
+        """Have the scheduler built anew where it was told more of the host than there is."""
+        zone = self._zones.get(self._zone_of.get(host, ""))
+        if zone is None:
+            return
+        told = zone.scheduler.state.hosts[zone.scheduler.state.index[host]]
+        if told not in zone.site.hosts:
+            self._forget(host)
 
     def _tick(self) -> int:
         self._ticks += 1
@@ -157,6 +180,8 @@ class Schedulers:
             del self._on[before.host][uid]
             self._load[before.host] -= before.vm.needs
             self._leave(before)
+            if before.vm.needs.more:
+                self._count_anew(before.host)
         if after is not None:
             self._there[uid] = after
             self._on[after.host][uid] = None
@@ -167,7 +192,8 @@ class Schedulers:
         zone = self._zones.get(self._zone_of.get(hold.host, ""))
         if zone is None:
             return
-        if not _keys(hold.vm) <= zone.keys or hold.vm.name in zone.scheduler.state.vms:
+        state = zone.scheduler.state
+        if not _keys(hold.vm) <= zone.keys or hold.vm.name in state.vms or _lacks(state, hold):
             self._forget(hold.host)
             return
         zone.changes = self._tick()
@@ -188,6 +214,15 @@ class Schedulers:
 
 def _keys(vm: Vm) -> frozenset[str]:
     return frozenset(key for rule in vm.rules for key, _ in rule.selector)
+
+
+def _lacks(state: State, hold: Hold) -> bool:
+    """Tell whether the host has not so much of a further resource, as far as the state knows."""
+    more = hold.vm.needs.more
+    if not more:
+        return False
+    free = dict(zip(state.resources, state.free[:, state.index[hold.host]].tolist(), strict=True))
+    return any(free.get(name, -1) < count for name, count in more.items())
 
 
 def _known(vm: Vm, keys: frozenset[str]) -> Vm:

@@ -30,7 +30,24 @@ RULE: dict[str, tuple[str, Any]] = {
     "too much weight": ("0.weight", 101),
     "no topology key": ("0.topologyKey", "-"),
 }
+COUNTED: dict[str, tuple[str, Any]] = {
+    "cpu by another way": ("resources", {"cpu": 1}),
+    "memory by another way": ("resources", {"memory": 1}),
+    "less than nothing": ("resources", {"example.com/gpu": -1}),
+    "half a thing": ("resources", {"example.com/gpu": 0.5}),
+    "a quantity": ("resources", {"example.com/gpu": "1Ki"}),
+    "more than can be counted": ("resources", {"example.com/gpu": 10**9 + 1}),
+    "a name with two slashes": ("resources", {"a/b/c": 1}),
+    "a name of too many characters": ("resources", {f"example.com/{'a' * 310}": 1}),
+    "17 things": ("resources", {f"thing-{i}": 1 for i in range(17)}),
+}
 VM: dict[str, tuple[str, Any]] = {
+    "a space in a feature": ("cpu.features.0", "sse4 2"),
+    "a feature in upper case": ("cpu.features.0", "AVX2"),
+    "a feature with a value": ("cpu.features.0", "avx2=on"),
+    "no feature": ("cpu.features.0", ""),
+    "a feature twice": ("cpu.features", ["avx2", "avx2"]),
+    "65 features": ("cpu.features", [f"f{i}" for i in range(65)]),
     "any node": ("placement.nodeSelector.matchLabels", {}),
     "a label value that is none": ("placement.nodeSelector.matchLabels", {"a": "b c"}),
     "a spread without a bound": ("placement.spread.0.maxSkew", None),
@@ -43,8 +60,10 @@ VM: dict[str, tuple[str, Any]] = {
     for rule in ("affinity", "antiAffinity", "spread")
     for case, (path, value) in RULE.items()
 }
-CASES = [("Zone", case, *what) for case, what in ZONE.items()] + [
-    ("VirtualMachine", case, *what) for case, what in VM.items()
+CASES = [
+    (kind, case, *what)
+    for kind, cases in (("Zone", ZONE), ("Host", COUNTED), ("VirtualMachine", VM | COUNTED))
+    for case, what in cases.items()
 ]
 
 
@@ -57,3 +76,9 @@ def test_it_is_refused_by_its_field(api: Api, kind: str, path: str, value: Any) 
     message = api.refusal(changed(good(kind), f"spec.{path}", value))
     named = "spec." + re.sub(r"\.(\d+)", r"[\1]", path)
     assert named in message, message or "accepted"
+
+
+@pytest.mark.parametrize("kind", ["Host", "VirtualMachine"])
+def test_what_is_counted_already_needs_another_name(api: Api, kind: str) -> None:
+    message = api.refusal(changed(good(kind), "spec.resources", {"memory": 1}))
+    assert "choose another name" in message

@@ -2,6 +2,7 @@
 """What every hypervisor does, the fake one and the real one alike."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,29 @@ def test_start_tells_whose_the_domain_is(bench: Bench, hypervisor: Hypervisor) -
     assert hypervisor.domain(uid) == domain
     assert hypervisor.domains()[uid] == domain
     assert hypervisor.last_exit(uid) is None
+
+
+def test_a_guest_can_have_every_feature_that_the_host_reports(
+    bench: Bench, hypervisor: Hypervisor
+) -> None:
+    features = hypervisor.facts().cpu_features
+    assert "sse4.2" in features
+    assert list(features) == sorted(set(features))
+    assert hypervisor.facts().cpu_features == features, "steady: it goes into the Host's status"
+    uid = new_uid()
+    domain = hypervisor.start(replace(bench.spec(uid), cpu_features=features))
+    assert domain.state is DomainState.RUNNING
+
+
+def test_a_guest_does_not_start_without_its_features(bench: Bench, hypervisor: Hypervisor) -> None:
+    assert "amx-tile" not in hypervisor.facts().cpu_features
+    uid = new_uid()
+    with pytest.raises(TransientError, match="amx-tile") as refused:
+        hypervisor.start(replace(bench.spec(uid), cpu_features=("amx-tile", "sse4.2")))
+    assert refused.value.reason == "StartFailed"
+    assert "sse4.2" not in refused.value.message
+    assert hypervisor.domain(uid) is None
+    hypervisor.start(bench.spec(uid))
 
 
 def test_start_again_is_the_same_domain(bench: Bench, hypervisor: Hypervisor) -> None:

@@ -32,6 +32,8 @@ def test_facts(hypervisor: LibvirtHypervisor) -> None:
     assert facts.qemu_version.count(".") == 2
     assert not facts.kvm
     assert "NOPAL_ACCELERATION" in facts.kvm_message
+    # lm and sse2 are behind the name of libvirt's model, and not in what differs from it.
+    assert {"lm", "sse2", "avx2"} <= {*facts.cpu_features}
 
 
 def test_the_probe_decides_in_bounded_time() -> None:
@@ -50,12 +52,13 @@ def test_the_guest_writes_to_its_disk(real_bench: RealBench, hypervisor: Libvirt
 def test_the_live_domain(real_bench: RealBench, hypervisor: LibvirtHypervisor) -> None:
     """Transient, never started by libvirt itself, and whose it is stands in the live XML."""
     uid = new_uid()
-    spec = real_bench.spec(uid, epoch=7)
+    spec = replace(real_bench.spec(uid, epoch=7), cpu_features=("avx2",))
     hypervisor.start(spec)
     with real_bench.connection() as connection:
         domain = connection.lookupByUUIDString(uid)
         assert not domain.isPersistent()
         assert parse_ownership(domain.XMLDesc()) == spec.ownership
+        assert "<feature policy='require' name='avx2'/>" in domain.XMLDesc()
         assert [s for s in connection.listAllSecrets() if uid in s.usageID()] == []
 
 

@@ -44,6 +44,8 @@ FULL = Assignment(
     interfaces=(
         AssignedInterface(name="lan", network="lan", bridge="br0", mac="02:00:00:00:00:01"),
     ),
+    cpu_features=("avx2", "sse4.2"),
+    resources={"example.com/licence": 2},
 )
 
 STATUSES: list[tuple[Kind, dict[str, Any], ApiModel]] = [
@@ -84,6 +86,7 @@ STATUSES: list[tuple[Kind, dict[str, Any], ApiModel]] = [
         HostStatus(
             capacity=Resources(cpu=4, memory="8Gi"),
             versions=HostVersions(libvirt="9.0.0"),
+            cpu_features=("avx2", "sse4.2"),
             ceph_addresses=("10.0.0.1", "10.0.0.2"),
             networks=(HostNetwork(name="lan", bridge="br0", mtu=1500, ready="True"),),
             conditions=(READY,),

@@ -42,6 +42,7 @@ def test_a_good_host() -> None:
         "kernel": "6.1.0-18-amd64",
     }
     assert wire["acceleration"] == "KVM"
+    assert wire["cpuFeatures"] == ["avx2"]
     assert wire["cephAddresses"] == ["10.0.0.11"]
     assert "zone" not in wire, "the operator's"
     assert {c.observed_generation for c in status.conditions} == {2}
@@ -110,6 +111,7 @@ def test_what_cannot_be_asked_keeps_its_last_known_value() -> None:
     after = host_status(ill, previous=before, node_uid="n1")
     assert after.versions == before.versions
     assert after.acceleration == "KVM"
+    assert after.cpu_features == ("avx2",), "nobody starts elsewhere because libvirt restarts"
     assert after.ceph_addresses == ("10.0.0.11",), "by these it is fenced"
 
 

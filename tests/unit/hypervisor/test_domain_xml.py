@@ -27,6 +27,7 @@ FULL = replace(
     PLAIN,
     cores=4,
     memory=2 << 30,
+    cpu_features=("sse4.2", "avx2", "avx2"),
     disks=(
         rbd_disk("disk-a"),
         replace(rbd_disk("disk-b", serial="data", boot_order=None), monitors=("[fd00::1]:3300",)),
@@ -92,17 +93,29 @@ def test_words_stay_words(namespace: str, name: str, cluster: str, host: str) ->
     }
 
 
-@given(anything, anything, anything, anything, anything, anything, anything)
+@given(anything, anything, anything, anything, anything, anything, anything, anything)
 def test_anything_is_either_itself_or_refused(
-    namespace: str, serial: str, pool: str, image: str, user: str, bridge: str, mac: str
+    namespace: str,
+    serial: str,
+    pool: str,
+    image: str,
+    user: str,
+    bridge: str,
+    mac: str,
+    feature: str,
 ) -> None:
     hostile = replace(
         PLAIN,
         ownership=replace(PLAIN.ownership, namespace=namespace),
         disks=(replace(PLAIN.disks[0], serial=serial, pool=pool, image=image, user=user),),
         interfaces=(BridgeInterface(bridge=bridge, mac=mac),),
+        cpu_features=(feature,),
     )
-    harmless = replace(PLAIN, interfaces=(BridgeInterface("br0", "02:00:00:00:00:01"),))
+    harmless = replace(
+        PLAIN,
+        interfaces=(BridgeInterface("br0", "02:00:00:00:00:01"),),
+        cpu_features=("avx2",),
+    )
     try:
         written = write(hostile)
     except TerminalError as error:
@@ -134,6 +147,13 @@ def test_what_qemu_would_read_as_something_else(changes: dict[str, object], name
     disk = replace(PLAIN.disks[0], **changes)  # type: ignore[arg-type]
     with pytest.raises(TerminalError, match=re.escape(named)) as refused:
         write(replace(PLAIN, disks=(disk,)))
+    assert refused.value.reason == "InvalidDomain"
+
+
+@pytest.mark.parametrize("bad", ["", "avx2,kvm=off", "AVX2", "avx2/>", "a" * 65, "-avx2"])
+def test_a_feature_that_is_no_name(bad: str) -> None:
+    with pytest.raises(TerminalError, match="CPU feature") as refused:
+        write(replace(PLAIN, cpu_features=("sse4.2", bad)))
     assert refused.value.reason == "InvalidDomain"
 
 

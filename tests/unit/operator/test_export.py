@@ -12,9 +12,19 @@ from support.operatorlab import Lab
 
 async def test_a_zone_is_exported_as_the_operator_sees_it(lab: Lab) -> None:
     lab.zone(redundancy={"failures": 1, "topologyKey": "rack"})
+    for name in ("n1", "n2"):
+        await lab.host(
+            name, features=["avx2", "sse4.2"], networks=["lan"], resources={"example.com/a": 3}
+        )
     apart = [{"matchLabels": {"app": "db"}}]
     for name in ("vm1", "vm2"):
-        lab.vm(name, placement={"antiAffinity": apart}, availability={"priority": 5})
+        lab.vm(
+            name,
+            cpu={"cores": 1, "features": ["avx2"]},
+            resources={"example.com/a": 1},
+            placement={"antiAffinity": apart},
+            availability={"priority": 5},
+        )
     lab.vm("large", memory={"size": "1Ti"})
     await lab.act_all()
 
@@ -25,6 +35,8 @@ async def test_a_zone_is_exported_as_the_operator_sees_it(lab: Lab) -> None:
     assert zone is not None
     site = site_of(lab.world, zone)
     assert found.hosts == site.hosts
+    assert all(host.capacity.more == {"example.com/a": 3} for host in found.hosts)
+    assert all(host.cpu_features == {"avx2", "sse4.2"} for host in found.hosts)
     assert found.redundancy == site.redundancy
     known = {vm.name: vm for vm in lab.world.schedulers.cluster(site).vms}
     told = {vm.name: vm for vm in found.vms}
@@ -34,6 +46,8 @@ async def test_a_zone_is_exported_as_the_operator_sees_it(lab: Lab) -> None:
         same = next(each for each in told.values() if each.host == vm.host)
         assert (same.needs, same.rules, same.labels) == (vm.needs, vm.rules, vm.labels)
         assert same.priority == 5
+        assert same.cpu_features == {"avx2"}
+        assert same.needs.more == {"example.com/a": 1}
 
 
 async def test_a_zone_that_is_not_there(lab: Lab) -> None:

@@ -71,6 +71,7 @@ def host_status(
             kernel=seen.facts.kernel,
         ),
         acceleration=acceleration,
+        cpu_features=hypervisor.cpu_features if hypervisor else previous.cpu_features,
         ceph_addresses=_addresses(seen, previous.ceph_addresses),
         networks=tuple(sorted(networks, key=lambda network: network.name)),
         pools=pool_reports(seen.pools, previous.pools),

@@ -100,6 +100,8 @@ class DomainSpec:
     """Bytes, whole MiB."""
     disks: tuple[RbdDisk, ...]
     interfaces: tuple[BridgeInterface, ...]
+    cpu_features: tuple[str, ...] = ()
+    """CPU features without which the guest is not started, by libvirt's names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class HypervisorFacts:
     """KVM was tried and works."""
     kvm_message: str
     """Why it does not, and the remedy; empty when it works."""
+    cpu_features: tuple[str, ...]
+    """CPU features that a guest can have, by libvirt's names, sorted; none where it cannot tell."""
 
 
 class Hypervisor(ABC):
@@ -123,7 +127,10 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def facts(self) -> HypervisorFacts:
-        """Return versions and whether KVM works. KVM is probed once by starting a tiny guest."""
+        """Return versions, whether KVM works and what a guest's processor can be.
+
+        KVM is probed once by starting a tiny guest.
+        """
 
     @abstractmethod
     def domains(self) -> dict[str, Domain]:

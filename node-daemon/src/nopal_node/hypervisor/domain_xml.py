@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from nopal_runtime.errors import TerminalError
 
 from .base import BridgeInterface, DomainSpec, Ownership, RbdDisk
+from .cpu_features import FEATURE
 
 NAMESPACE = "https://nopal.dev/xmlns/domain/1"
 PREFIX = "nopal-"
@@ -103,6 +104,9 @@ def _machine(domain: ET.Element, spec: DomainSpec, *, kvm: bool) -> None:
     # default (qemu64) is too old for systems that want x86-64-v2.
     cpu = ET.SubElement(domain, "cpu", mode="host-model" if kvm else "maximum")
     ET.SubElement(cpu, "topology", sockets="1", dies="1", cores=str(spec.cores), threads="1")
+    for feature in sorted(set(spec.cpu_features)):
+        name = _matching(FEATURE, feature, "CPU feature")
+        ET.SubElement(cpu, "feature", policy="require", name=name)
     clock = ET.SubElement(domain, "clock", offset="utc")
     for timer, policy in (("rtc", "catchup"), ("pit", "delay")):
         ET.SubElement(clock, "timer", name=timer, tickpolicy=policy)

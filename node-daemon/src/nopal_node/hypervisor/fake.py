@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from nopal_runtime.errors import ConflictError, TransientError
 
 from .base import Domain, DomainSpec, Exit, Hypervisor, HypervisorFacts
+from .cpu_features import refuse_lacking
 from .domain_xml import domain_name, domain_xml
 from .fake_host import FakeDomain, FakeHostState
 from .host_folders import console_log_path
@@ -36,6 +37,7 @@ class FakeHypervisor(Hypervisor):
                 qemu_version="7.2.22",
                 kvm=self._host.kvm,
                 kvm_message="" if self._host.kvm else "this host is a fake",
+                cpu_features=tuple(sorted(self._host.cpu_features)),
             )
 
     def domains(self) -> dict[str, Domain]:
@@ -136,6 +138,7 @@ class FakeHypervisor(Hypervisor):
             self._stopping.discard(uid)
             if uid in host.refuses_start:
                 raise TransientError("StartFailed", host.refuses_start[uid])
+            refuse_lacking(spec.cpu_features, host.cpu_features)
             return host.run(spec, xml)
 
     @contextmanager

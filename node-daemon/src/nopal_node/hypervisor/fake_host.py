@@ -67,6 +67,8 @@ class FakeHostState:
     """One host. Change it from any thread."""
 
     kvm: bool = False
+    cpu_features: tuple[str, ...] = ("avx2", "sse4.2")
+    """CPU features that a guest can have."""
     folder: Path | None = None
     """Where console logs are written, if at all."""
     reachable: bool = True

@@ -14,6 +14,7 @@ from nopal_runtime.errors import ConflictError, TransientError
 from . import libvirt_api
 from .acceleration import Acceleration
 from .base import Domain, DomainSpec, Exit, Hypervisor, HypervisorFacts
+from .cpu_features import cpu_features, refuse_lacking
 from .domain_xml import domain_name, domain_xml
 from .host_folders import HostFolders, console_log_path
 from .libvirt_connection import LibvirtConnection
@@ -56,7 +57,7 @@ class LibvirtHypervisor(Hypervisor):
         )
 
     def facts(self) -> HypervisorFacts:
-        """Return versions and whether KVM works."""
+        """Return versions, whether KVM works and what a guest's processor can be."""
         with self._asking("ask libvirt for its version") as connection:
             message = self._acceleration.message(connection)
             return HypervisorFacts(
@@ -64,6 +65,7 @@ class LibvirtHypervisor(Hypervisor):
                 qemu_version=_version(connection.getVersion()),
                 kvm=not message,
                 kvm_message=message,
+                cpu_features=cpu_features(connection, kvm=not message),
             )
 
     def domains(self) -> dict[str, Domain]:
@@ -168,6 +170,8 @@ class LibvirtHypervisor(Hypervisor):
         self._folders.prepare()
         with self._asking(f"start {name}", reason="StartFailed") as connection:
             kvm = not self._acceleration.message(connection)
+            if spec.cpu_features:
+                refuse_lacking(spec.cpu_features, cpu_features(connection, kvm=kvm))
             xml = domain_xml(spec, kvm=kvm, console_log=console_log_path(name))
             with secrets_of(connection, uid, spec.disks):
                 connection.createXML(xml, 0)

@@ -7,7 +7,8 @@ from nopal_api.shared import VmClaim
 from nopal_api.virtualmachine import Assignment, VirtualMachine
 from nopal_api.zone import Zone
 from nopal_operator.candidates import candidate, without_namespace
-from nopal_operator.facts import is_live, left_down, request_of
+from nopal_operator.demand import Demand
+from nopal_operator.facts import is_live, left_down
 from nopal_operator.places import is_unclear, place_in
 from nopal_operator.reconcile.claims import (
     claim_step,
@@ -104,8 +105,8 @@ def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
 
 
 def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step, ...]:
-    cores, memory = request_of(vm.model)
-    wanted = candidate(vm.record, vm.model, cores=cores, memory=memory, networks=needs.networks)
+    demand = Demand.asked(vm.model)
+    wanted = candidate(vm.record, vm.model, demand=demand, networks=needs.networks)
     placement = place_in(world, needs.zone, wanted)
     if isinstance(placement, NoPlacement):
         raise _no_host(placement, vm, needs.zone)
@@ -118,8 +119,10 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
         epoch=epoch,
         disks=needs.assigned_disks,
         interfaces=needs.interfaces,
-        cores=cores,
-        memory=memory,
+        cores=demand.cores,
+        memory=demand.memory,
+        cpu_features=demand.cpu_features,
+        resources=dict(demand.resources),
     )
     # All virtual machines claim in one order: two that want the same disks would otherwise each get
     # one, give it back, and so on.
