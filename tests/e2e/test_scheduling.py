@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -101,6 +102,51 @@ def test_virtual_machines_that_belong_together(space: Space) -> None:
     assert "affinity to app=db" in refused(space, "web", "Unschedulable")
     space.apply(labelled(space, "db", "db"))
     assert node(space.running("web")) == node(space.running("db"))
+
+
+def test_a_cpu_feature_that_a_guest_must_have(space: Space) -> None:
+    host = space.site.get(HOSTS, "node-1")
+    assert host is not None
+    offered = host["status"]["cpuFeatures"]
+    assert {"avx2", "lm", "sse4.2"} <= set(offered)
+    assert offered == sorted(offered)
+
+    space.apply(space.vm("vm1", cpu={"cores": 1, "features": ["sse4.2", "avx2"]}))
+    uid = space.running("vm1")["metadata"]["uid"]
+    runs_on = space.site.host_of(uid)
+    assert runs_on is not None
+    live = ET.fromstring(runs_on.virsh("dumpxml", uid))  # noqa: S314 - libvirt's own
+    required = live.findall("cpu/feature[@policy='require']")
+    assert {feature.get("name") for feature in required} >= {"sse4.2", "avx2"}
+
+    space.apply(space.vm("vm2", cpu={"cores": 1, "features": ["amx-tile", "avx2"]}))
+    message = refused(space, "vm2", "Unschedulable")
+    assert message == "0/2 hosts fit: 2 cpu feature amx-tile missing"
+    space.apply(space.vm("vm2", cpu={"cores": 1, "features": ["avx2"]}))
+    space.running("vm2")
+
+
+def test_things_that_a_host_has_a_number_of(space: Space) -> None:
+    kubectl = space.site.cluster.kubectl
+
+    def offer(count: int | None) -> None:
+        patch = {"spec": {"resources": {"example.com/licence": count}}}
+        kubectl.run("patch", HOSTS, "node-2", "--type=merge", "-p", json.dumps(patch))
+
+    takes = {"example.com/licence": 1}
+    space.apply(space.vm("vm1", resources=takes))
+    message = refused(space, "vm1", "Unschedulable")
+    assert message == "0/2 hosts fit: 2 no example.com/licence"
+    offer(1)
+    try:
+        assert node(space.running("vm1")) == "node-2"
+        space.apply(space.vm("vm2", resources=takes))
+        message = refused(space, "vm2", "Unschedulable")
+        assert message.startswith("0/2 hosts fit: 2 insufficient example.com/licence"), message
+        space.delete("vm", "vm1")
+        assert node(space.running("vm2")) == "node-2"
+    finally:
+        offer(None)
 
 
 def test_room_is_kept_for_what_a_lost_host_had(space: Space, redundant: Site) -> None:
