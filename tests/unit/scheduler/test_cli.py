@@ -261,12 +261,21 @@ def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
         ),
         (["evacuate", "CLUSTER", "n-9"], "there is no host n-9"),
         (["failover", "CLUSTER", "rack=b"], "there is no host with the label rack=b"),
-        (["balance", "CLUSTER", "--concurrent=0"], "limits: "),
+        (["balance", "CLUSTER", "--concurrent=0"], "--concurrent: 0 is no amount: give 1 or more"),
+        (["balance", "CLUSTER", "--moves=-1"], "--moves: -1 is no amount: give 0 or more"),
+        (["balance", "CLUSTER", "--gain=nan"], "--gain: nan is no amount: give 0 or more"),
+        (["balance", "CLUSTER", "--enough=-1"], "--enough: -1.0 is no amount"),
+        (["evacuate", "CLUSTER", "--price=inf"], "--price: inf is no amount"),
+        (["check", "CLUSTER", "--proof=DEEP"], "DEEP: is nested too deeply to be a proof"),
+        (["place", "CLUSTER", "--vm", "[" * 5000], "--vm: "),
     ],
 )
 def test_bad_input(arguments: list[str], error: str, cluster: str, capsys: Capture) -> None:
-    given = [argument.replace("CLUSTER", cluster) for argument in arguments]
-    assert bad(capsys, *given).startswith(error.replace("CLUSTER", cluster))
+    deep = f"{cluster}.deep"
+    Path(deep).write_text("[" * 100_000)
+    given = [each.replace("CLUSTER", cluster).replace("DEEP", deep) for each in arguments]
+    wanted = error.replace("CLUSTER", cluster).replace("DEEP", deep)
+    assert bad(capsys, *given).startswith(wanted)
 
 
 def test_evacuate_without_hosts_wants_draining_ones(tmp_path: Path, capsys: Capture) -> None:
@@ -309,6 +318,8 @@ def test_the_schema_is_the_committed_one(capsys: Capture, tmp_path: Path) -> Non
     other = tmp_path / "other.json"
     other.write_text("{}")
     assert main(["schema", "--check", str(other)]) == 1
+    capsys.readouterr()
+    assert bad(capsys, "schema", "--check", str(tmp_path)) == f"{tmp_path}: Is a directory\n"
 
 
 def test_the_schema_describes_every_field() -> None:

@@ -88,7 +88,7 @@ def add_vms(parser: argparse.ArgumentParser) -> None:
 
 def load(options: argparse.Namespace) -> Loaded:
     """Read the cluster that the arguments name."""
-    text = _read(options.cluster)
+    text = read_text(options.cluster)
     name = "standard input" if options.cluster == "-" else options.cluster
     try:
         if options.format == "ganeti":
@@ -185,7 +185,7 @@ def chosen_hosts(cluster: Cluster, words: Sequence[str]) -> tuple[str, ...]:
 def _mapping(text: str) -> dict[str, Any]:
     try:
         entry = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         entry = None
     if not isinstance(entry, dict):
         raise InputError(f"--vm: {text!r} is no mapping: write '{{cores: 2, memory: 4Gi}}'")
@@ -223,13 +223,15 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
 
 def read_proof(path: str) -> Proof:
     """Read a proof that `write_proof` wrote."""
-    text = _read(path)
+    text = read_text(path)
     try:
         return proof_from_json(json.loads(text))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: is no JSON: {error.msg}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply to be a proof") from None
 
 
 def write_proof(path: str, proof: Proof) -> None:
@@ -242,7 +244,8 @@ def write_file(path: str, cluster: Cluster, *, overhead: bool) -> None:
     _write(path, write_cluster(cluster, overhead=overhead))
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Read a file; - is standard input."""
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:

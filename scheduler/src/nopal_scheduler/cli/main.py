@@ -26,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.verb == "schema":
-        return print_schema(options)
     try:
+        if options.verb == "schema":
+            return print_schema(options)
         loaded = load(options)
         for note in loaded.notes:
             sys.stderr.write(f"note: {note}\n")

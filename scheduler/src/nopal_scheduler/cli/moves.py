@@ -2,6 +2,7 @@
 """`balance` and `evacuate`: what to move, in which order, what it wins and what it copies."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,9 @@ from ..state import State
 from ..words import at_least
 from .inputs import Loaded, add_cluster, chosen_hosts, write_file
 from .outcome import DONE, NO, InputError, Outcome, paragraphs, table
+
+_LEAST = {"moves": 0, "concurrent": 1, "per_host": 1, "gain": 0, "enough": 0, "price": 0}
+"""What an option is at least."""
 
 
 def add_verbs(verbs: Any, *, epilog: str) -> None:
@@ -93,15 +97,17 @@ def run_evacuate(options: argparse.Namespace, loaded: Loaded) -> Outcome:
 
 
 def _limits(options: argparse.Namespace) -> Limits:
-    try:
-        return Limits(
-            moves=options.moves,
-            concurrent=options.concurrent,
-            per_host=options.per_host,
-            price=options.price,
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    for name, least in _LEAST.items():
+        value = getattr(options, name, least)
+        if not least <= value < math.inf:  # nan is neither
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: {value} is no amount: give {least} or more")
+    return Limits(
+        moves=options.moves,
+        concurrent=options.concurrent,
+        per_host=options.per_host,
+        price=options.price,
+    )
 
 
 def _outcome(options: argparse.Namespace, loaded: Loaded, plan: Plan) -> Outcome:

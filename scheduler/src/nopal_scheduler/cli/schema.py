@@ -5,10 +5,10 @@ import argparse
 import inspect
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from ..files.cluster_file import ClusterFile
+from .inputs import read_text
 from .outcome import DONE, NO
 
 
@@ -22,12 +22,16 @@ def schema_text() -> str:
 
 
 def print_schema(options: argparse.Namespace) -> int:
-    """Print it; with --check say whether a file has it. Returns the exit code."""
+    """Print it; with --check say whether a file has it. Returns the exit code.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     if options.check is None:
         sys.stdout.write(schema_text())
         return DONE
-    path = Path(options.check)
-    if path.exists() and path.read_text() == schema_text():
+    path = options.check
+    if read_text(path) == schema_text():
         return DONE
     sys.stderr.write(f"{path} differs from the models: run `make crds`\n")
     return NO

@@ -81,7 +81,9 @@ class ClusterFile(Entry):
         yield from _names("vms", self.vms, set())
         for i, vm in enumerate(self.vms):
             if len(vm.host) > (vm.count or 1):
-                yield ("vms", i, "host"), f"more hosts than virtual machines ({vm.count or 1})"
+                most = vm.count or 1
+                what = f"more hosts than virtual machines ({most}): leave some out"
+                yield ("vms", i, "host"), what
             for host in vm.host:
                 if host not in hosts:
                     near = difflib.get_close_matches(host, sorted(hosts), n=1, cutoff=0.5)

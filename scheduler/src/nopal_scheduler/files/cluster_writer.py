@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ..model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm, vm_memory_cost
+from .file_entries import NOT_READY
 from .quantity import exact
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the one in C is faster
@@ -15,7 +16,6 @@ _TERMS = {
     RuleKind.ANTI_AFFINITY: "antiAffinity",
     RuleKind.SPREAD: "spread",
 }
-_NO_READY = "not ready"
 
 
 def write_cluster(cluster: Cluster, *, overhead: bool = False) -> str:
@@ -61,7 +61,7 @@ def _host(host: Host) -> dict[str, Any]:
     if host.draining:
         state = "Draining"
     elif host.blocked:
-        state = "NotReady" if host.blocked.startswith(_NO_READY) else "Unschedulable"
+        state = "NotReady" if host.blocked.startswith(NOT_READY) else "Unschedulable"
     return {
         "name": host.name,
         "capacity": _room(host.capacity),

@@ -13,8 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from .cluster_file import ClusterFile, Where
 from .file_entries import VmEntry
+from .quantity import exact
 
 MOST_ERRORS = 20
+_DEEPEST = 50
+"""Collections within collections: a cluster file has 7, and libyaml's own stack ends with many."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is faster
 _REMEDIES = {
     "bool_type": "write true or false",
@@ -36,6 +39,13 @@ _TYPES = {
 }
 
 
+_PATTERNS = {
+    r"^[A-Za-z0-9]": "write letters, digits, and . _ : / - after the first",
+    r"^[^\[\]]*$": "write it without [ and ]",
+}
+"""What texts are to look like, by how their pattern begins."""
+
+
 class FileError(ValueError):
     """What is wrong with a file, one line of text for each error: source:line: field: what."""
 
@@ -52,6 +62,9 @@ def read_cluster(text: str, source: str = "cluster file") -> ClusterFile:
             its line.
     """
     try:
+        deep = _too_deep(text)
+        if deep is not None:
+            raise FileError(f"{source}:{deep}: is nested too deeply to be a cluster file")
         loader = _Loader(text)
         try:
             top = loader.get_single_node()
@@ -95,6 +108,9 @@ def _report(errors: list[tuple[Where, str]], top: yaml.Node, source: str) -> str
 def _words(error: Any, model: type[BaseModel]) -> tuple[Where, str]:
     """Return where a pydantic error is, and what is wrong with the remedy."""
     where, kind, value = tuple(error["loc"]), error["type"], error["input"]
+    if where[-1:] == ("[key]",) or kind == "invalid_key":
+        keys = where if kind == "invalid_key" else where[:-1]
+        return keys[:-1], f"the key {_shown(keys[-1])}: put it in quotes"
     if kind == "missing":
         return where, "is missing: add it"
     if kind == "extra_forbidden":
@@ -105,8 +121,28 @@ def _words(error: Any, model: type[BaseModel]) -> tuple[Where, str]:
         return where, f"{_shown(value)} {_TYPES[kind]}: {_REMEDIES[kind]}"
     if kind == "value_error":
         return where, str(error["ctx"]["error"])
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return where, f"{_shown(value)}: {message}"
+    return where, f"{_shown(value)}: {_bound(kind, error)}"
+
+
+def _bound(kind: str, error: Any) -> str:
+    """Return what a value has to be that is out of its bounds."""
+    bounds = error.get("ctx", {})
+    match kind:
+        case "greater_than_equal":
+            return f"write {bounds['ge']} or more"
+        case "less_than_equal":
+            return f"write {exact(bounds['le'])} or less"
+        case "less_than":
+            return f"write less than {bounds['lt']}"
+        case "string_too_long":
+            return f"write at most {bounds['max_length']} characters"
+        case "literal_error":
+            return f"write {bounds['expected'].replace(chr(39), '')}"
+        case "string_pattern_mismatch":
+            known = (what for p, what in _PATTERNS.items() if bounds["pattern"].startswith(p))
+            return next(known, f"must match {bounds['pattern']}")
+    message: str = error["msg"]
+    return message[0].lower() + message[1:]
 
 
 def _near(where: Where, model: type[BaseModel]) -> str:
@@ -162,8 +198,26 @@ def _shown(value: object) -> str:
         return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value)
+    text = str(value) if hasattr(value, "isoformat") else repr(value)  # a date: YAML has them
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _too_deep(text: str) -> int | None:
+    """Return the line where collections are nested too deeply, which no later step would survive.
+
+    Raises:
+        YAMLError: the text is no YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                mark: Any = event.start_mark
+                return int(mark.line) + 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return None
 
 
 def _twice(node: yaml.Node, seen: set[int] | None = None) -> Iterator[tuple[int, str]]:

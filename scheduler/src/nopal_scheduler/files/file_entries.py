@@ -30,6 +30,8 @@ from ..model import (
 )
 from .quantity import PATTERN, parse_bytes
 
+NOT_READY = "not ready"
+"""What the refusal of a host begins with that is not ready."""
 LARGEST = 100_000
 """Hosts, and virtual machines, that one file may have."""
 _MOST = 2**46  # 64Ti: so much, LARGEST times, still is a 64-bit number
@@ -199,7 +201,11 @@ class HostEntry(Entry):
             )
 
     def _blocked(self) -> str:
-        words = {"NotReady": "not ready", "Unschedulable": "scheduling disabled", "Draining": ""}
+        if self.state == "NotReady":
+            # The words say the state too, so that the state can be written again.
+            told = self.reason.startswith(NOT_READY)
+            return self.reason if told else ": ".join(filter(None, (NOT_READY, self.reason)))
+        words = {"Ready": "", "Unschedulable": "scheduling disabled", "Draining": ""}
         return "" if self.state == "Ready" else self.reason or words[self.state]
 
 
