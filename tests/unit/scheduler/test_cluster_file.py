@@ -150,7 +150,7 @@ def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
          "f:3: hosts[0].labels: the key 2: put it in quotes"),
         ("hosts:\n- {name: a, capacity: {}, 2: b}", "f:2: hosts[0]: the key 2: put it in quotes"),
         ("hosts: 2020-01-01", "f:1: hosts: 2020-01-01 is no list: write a list"),
-        ("hosts:\n" + "[" * 100_000, "f:2: is nested too deeply to be a cluster file"),
+        ("hosts: " + "[" * 100_000, "f:1: is nested too deeply to be a cluster file"),
         ("hosts:\n" + "- " * 100, "f:2: is nested too deeply to be a cluster file"),
         ("hosts: [{name: a, count: 99999, capacity: {}}, {name: b, count: 2, capacity: {}}]",
          "f:1: hosts: these are more than 100000"),
