@@ -109,6 +109,23 @@ def test_help_that_would_cost_the_redundancy_is_not_given(tmp_path: Path, capsys
     assert helps != []
 
 
+def test_help_says_where_the_redundancy_is_kept(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "vmOverhead: false\nredundancy: {failures: 1}\nhosts:\n"
+        "- {name: a, capacity: {cpu: 8, memory: 64Gi}, labels: {pin: y}}\n"
+        "- {name: b, capacity: {cpu: 8, memory: 64Gi}}\n"
+        "- {name: c, capacity: {cpu: 8, memory: 32Gi}, labels: {pin: y}}\n"
+        "vms: [{name: u, cores: 1, memory: 30Gi, host: c, nodeSelector: {pin: y}}]\n"
+    )
+    entry = "{cores: 1, memory: 40Gi, nodeSelector: {ssd: y}, restarts: false}"
+    arguments = ("place", str(path), "--vm", entry, "-o", "json")
+    both = "fits on any of a and b if it had label ssd=y"
+    for failures, wanted in (("0", [both]), ("1", [f"{both}; N+1 is kept on b"])):
+        text = out(capsys, *arguments, "--failures", failures)
+        assert json.loads(text[:-1])["refused"][0]["help"] == wanted
+
+
 def test_a_proof_is_written_and_verified_and_refuted(
     cluster: str, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -132,8 +132,13 @@ def _helps(state: State, vm: Vm) -> Iterator[Advice]:
             continue
         vms = (replace(v, host=state.hosts[state.host_of(n)].name) for n, v in state.vms.items())
         now = Cluster(state.hosts, tuple(vms), state.redundancy)
-        if any(isinstance(Scheduler(w.applied(now)).place(w.vm), Placement) for w in ways):
+        kept = [w for w in ways if isinstance(Scheduler(w.applied(now)).place(w.vm), Placement)]
+        if len(kept) == len(advice.ways):
             yield advice
+        elif kept:
+            where = listed([way.host.name for way in kept if way.host])
+            message = f"{advice.message}; N+{now.redundancy.failures} is kept on {where}"
+            yield Advice(message, tuple(kept))
 
 
 def _placements(wanted: Sequence[Vm], answers: Answers) -> str:
