@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from nopal_scheduler.model import (
     Cluster,
     Redundancy,
-    Rule,
-    RuleKind,
     Vm,
     failure_domain,
 )
@@ -194,23 +192,6 @@ def test_three_that_must_be_apart_may_share_the_one_backup_of_a_single_loss() ->
     vms = tuple(vm(f"v{i}", 1, i, labels={"app": "db"}, rules=(APART,)) for i in range(3))
     proof = proof_of(Cluster(hosts_of(4), vms, Redundancy(1)))
     assert proof.backups == {f"v{i}": ("h3",) for i in range(3)}
-
-
-@pytest.mark.parametrize("kind", [RuleKind.AFFINITY, RuleKind.SPREAD])
-def test_rules_that_no_list_covers_are_named(kind: RuleKind) -> None:
-    rule = Rule(kind, (("app", "web"),))
-    each = vm("v", 1, labels={"app": "web"}, rules=(rule,))
-    state = State(Cluster(hosts_of(5), (), Redundancy(2)))
-    prover = BackupProver(state)
-    against = prover.admit(each, 0)
-    assert isinstance(against, NotProven)
-    assert against.unplaced == ("v",)
-    assert f'"v" requires {kind} by host, and a zone of this size' in against.message
-    assert isinstance(prover.verdict(), Proof)
-    assert prover.admit(replace(each, restarts=False), 0) is None
-    prover.remove("v")
-    prover.add(each, 0)
-    assert isinstance(prover.verdict(), NotProven)
 
 
 def test_who_stays_lost_takes_room_only_where_it_is() -> None:

@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...model import Vm
+from ...model import RuleKind, Vm
 from ...rules import Counts, Mask
 from ...state import Amounts, State
-from .apart import ApartBook
+from .keeping import Keeping
 from .pairs import Trigger
 from .sums import BackupSums
 
@@ -36,11 +36,11 @@ class BackupLists:
         self._failures = state.redundancy.failures
         self._domain = domain
         self.sums = BackupSums(state.free.shape, len(state.lost_with), state.redundancy.failures)
-        self.apart = ApartBook()
         self.parked: tuple[dict[str, tuple[Trigger, Amounts]], ...]
         self.parked = tuple({} for _ in state.hosts)
         """For each host who has it in the list: what must be lost for that, and what it needs."""
         self._lists: dict[str, Hosts] = {}
+        self.keeping = Keeping(state, domain, lambda name: self._lists.get(name, ()))
         total = state.capacity.sum(axis=1, keepdims=True)
         self._scale = 1 / np.maximum(1, total)
 
@@ -58,11 +58,13 @@ class BackupLists:
         """Give a virtual machine its list."""
         self._count(vm, hosts, 1)
         self._lists[vm.name] = hosts
+        self.keeping.touch(vm)
 
     def drop(self, vm: Vm) -> Hosts:
         """Take a virtual machine's list away and return it; its home must be known still."""
         hosts = self._lists.pop(vm.name)
         self._count(vm, hosts, -1)
+        self.keeping.touch(vm)
         return hosts
 
     def overfull(self, host: int) -> Counts:
@@ -84,17 +86,17 @@ class BackupLists:
         Returns:
             The list and, where there is none, the loss up to which the search came.
         """
-        home = int(self._domain[self._state.host_of(vm.name)])
-        return self._extend(vm, (), (home,), push)
+        return self._extend(vm, (), self.home(vm), push)
 
     def _extend(
         self, vm: Vm, chosen: Hosts, lost: Trigger, push: bool
     ) -> tuple[Hosts | None, Trigger]:
         place = len(chosen)
         if place == self._failures:
-            return chosen, lost
+            kept = self.keeping.is_beside(vm, (self._state.host_of(vm.name), *chosen))
+            return (chosen, lost) if kept else (None, lost[:-1])
         furthest = lost
-        for host in self._candidates(vm, lost, push)[: _WIDTH[place]]:
+        for host in self._candidates(vm, chosen, lost, push):
             hosts, reached = self._extend(
                 vm, (*chosen, host), (*lost, int(self._domain[host])), push
             )
@@ -103,8 +105,8 @@ class BackupLists:
             furthest = max(furthest, reached, key=len)
         return None, furthest
 
-    def _candidates(self, vm: Vm, lost: Trigger, push: bool) -> list[int]:
-        """Return hosts for the next place of a list, the cheapest first."""
+    def _candidates(self, vm: Vm, chosen: Hosts, lost: Trigger, push: bool) -> list[int]:
+        """Return the cheapest hosts for the next place of a list."""
         state = self._state
         needs = state.needs(vm)[:, None]
         allowed = state.eligible(vm) & ~np.isin(self._domain, lost)
@@ -112,6 +114,9 @@ class BackupLists:
         if not allowed.any():
             return []
         allowed &= self._apart(vm, lost)
+        kept = self.keeping.allowed(vm, (self._state.host_of(vm.name), *chosen))
+        if kept is not None:
+            allowed &= kept
         trigger = tuple(sorted(lost))
         load = self.sums.with_all_of(trigger) + needs
         worst = np.maximum(load, self.sums.worst)
@@ -120,13 +125,16 @@ class BackupLists:
             allowed &= (over <= 0).all(axis=0)
         hosts = np.flatnonzero(allowed)
         if push:
-            cost = (np.maximum(over, 0) * self._scale).sum(axis=0)[hosts]
+            cost = np.maximum(over, 0)
             tie = -self.sums.worst[1, hosts]
-            return [int(h) for h in hosts[np.lexsort((-hosts, tie, cost))]]
-        share = self.sums.exactly(trigger) + needs - state.free // (self._failures - len(lost) + 1)
-        cost = (worst - self.sums.worst + np.maximum(share, 0))[:, hosts]
-        tie = (-self.sums.worst * self._scale).sum(axis=0)[hosts]
-        return [int(h) for h in hosts[np.lexsort((-hosts, tie, (cost * self._scale).sum(axis=0)))]]
+        else:
+            part = state.free // (self._failures - len(chosen))
+            share = np.maximum(self.sums.exactly(trigger) + needs - part, 0)
+            cost = worst - self.sums.worst + share
+            tie = (-self.sums.worst * self._scale).sum(axis=0)[hosts]
+        order = np.lexsort((-hosts, tie, (cost * self._scale).sum(axis=0)[hosts]))
+        found: list[int] = hosts[order[: _WIDTH[len(chosen)]]].tolist()
+        return found
 
     def _apart(self, vm: Vm, lost: Trigger) -> Mask:
         """Return the hosts where no loss brings it to one domain with who must be apart."""
@@ -134,7 +142,7 @@ class BackupLists:
         for rule in vm.rules:
             if rule.required:
                 allowed &= self._state.topologies.domains(rule.topology) >= 0
-        for name, topology in self.apart.partners(vm):
+        for name, topology in self.keeping.book.partners(vm):
             domains = self._state.topologies.domains(topology)
             for host, trigger in self._places(name):
                 both = {*lost, *trigger}
@@ -145,15 +153,33 @@ class BackupLists:
         return allowed
 
     def conflicts(self, vm: Vm) -> set[str]:
-        """Return whose lists could bring them to where this one is, though they must be apart."""
-        home, found = self._state.host_of(vm.name), set()
-        for name, topology in self.apart.partners(vm):
+        """Return whose lists do not keep the rules, theirs or its own, as this one is there now."""
+        home, found = self._state.host_of(vm.name), set(self.keeping.broken((vm,)))
+        for name, topology in self.keeping.book.partners(vm):
             domains = self._state.topologies.domains(topology)
             for host, trigger in self._places(name):
                 meets = domains[host] == domains[home] >= 0
                 if meets and trigger and self._domain[home] not in trigger:
                     found.add(name)
         return found
+
+    def home(self, vm: Vm) -> Trigger:
+        """Return the loss that hits the host that a virtual machine is on, and nothing else."""
+        return (int(self._domain[self._state.host_of(vm.name)]),)
+
+    def order(self, vm: Vm) -> tuple[int, float, str]:
+        """Return what virtual machines are sorted by that need a list: the hardest first.
+
+        Whoever others must be beside comes before them, and what is large before what is small.
+        """
+        rules = {rule.kind for rule in vm.rules if rule.required}
+        seen = {key[0] for key in self.keeping.book.seen_by(vm)}
+        if RuleKind.AFFINITY in rules or RuleKind.SPREAD in rules:
+            rank = 1
+        else:
+            rank = 0 if RuleKind.AFFINITY in seen else 2
+        total = np.maximum(1, self._state.capacity.sum(axis=1))
+        return rank, -float((self._state.needs(vm) / total).sum()), vm.name
 
     def _places(self, name: str) -> Iterator[tuple[int, Trigger]]:
         """Yield every host where it may be, with what must be lost for that; its home first."""
@@ -167,7 +193,7 @@ class BackupLists:
 
     def _count(self, vm: Vm, hosts: Hosts, sign: int) -> None:
         needs = self._state.needs(vm)
-        lost: Trigger = (int(self._domain[self._state.host_of(vm.name)]),)
+        lost = self.home(vm)
         for host in hosts:
             self.sums.add(tuple(sorted(lost)), host, sign * needs)
             if sign > 0:
@@ -175,8 +201,3 @@ class BackupLists:
             else:
                 del self.parked[host][vm.name]
             lost = (*lost, int(self._domain[host]))
-
-
-def size(state: State, vm: Vm) -> float:
-    """Return how large a virtual machine is: its needs as shares of all there is, summed up."""
-    return float((state.needs(vm) / np.maximum(1, state.capacity.sum(axis=1))).sum())

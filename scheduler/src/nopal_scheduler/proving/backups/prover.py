@@ -10,7 +10,7 @@ from ...proof import Case, Impossible, NotProven, Proof, Verdict
 from ...rules import Mask
 from ...state import Amounts, State
 from .bounds import host_bound, room_bound
-from .lists import BackupLists, size
+from .lists import BackupLists
 from .pairs import Trigger
 from .rehoming import Rehoming, Stuck
 
@@ -20,7 +20,8 @@ _RETRIED = 4
 """How many of those without a list may drive others away when room appears; all are tried."""
 _PUSHED = 32
 """The same for the first proof of a whole cluster."""
-_COVERED = frozenset({RuleKind.ANTI_AFFINITY})
+_HARD = frozenset({RuleKind.AFFINITY, RuleKind.SPREAD})
+"""Kinds of rules that a list may fail to keep where there is a way without lists."""
 
 
 class BackupProver:
@@ -69,9 +70,7 @@ class BackupProver:
             return standing
         self._enter(vm, host)
         against: NotProven | Impossible | None = None
-        if self._uncovered(vm):
-            against = self._against((vm.name, (int(self._domain[host]),)))
-        elif self._lists is None:
+        if self._lists is None:
             against = self._nowhere()
         else:
             change = self._change(self._lists, vm)
@@ -89,11 +88,11 @@ class BackupProver:
         self._enter(vm, host)
         if self._lists is None:
             return
-        covered = not self._uncovered(vm)
         change = self._change(self._lists, vm)
-        if change.settle(_restarting(vm) if covered else (), host) is None:
-            if not covered:
-                self._retry([vm])
+        if change.settle(_restarting(vm), host) is None:
+            # It may be what a rule of theirs was waiting for.
+            helped = self._lists.keeping.book.holders_for(vm) & self._unproven.keys()
+            self._retry([self._state.vms[name] for name in helped])
             return
         change.undo()
         change = self._change(self._lists, vm, limit=len(self._lists.parked[host]))
@@ -103,11 +102,16 @@ class BackupProver:
     def remove(self, name: str) -> None:
         """Take a virtual machine away; raises KeyError."""
         vm = self._state.vms[name]
-        if self._lists is not None and name in self._lists:
-            self._lists.drop(vm)
-        self._unproven.pop(name, None)
+        lists, again = self._lists, self._unproven
+        if lists is not None and name in lists:
+            lists.drop(vm)
+        again.pop(name, None)
         self._leave(name)
-        self._retry([self._state.vms[each] for each in self._unproven])
+        if lists is not None:
+            for each in lists.keeping.broken((vm,)):
+                lists.drop(self._state.vms[each])
+                again[each] = ()
+        self._retry([self._state.vms[each] for each in again])
 
     def verdict(self) -> Verdict:
         """Return the proof of the whole, or what stands against it."""
@@ -144,7 +148,9 @@ class BackupProver:
         nowhere = self._nowhere()
         if nowhere is not None:
             return nowhere
-        first = min(self._unproven, key=lambda name: self._order(self._state.vms[name]))
+        assert self._lists is not None  # noqa: S101 - only who could have a list is unproven
+        order, vms = self._lists.order, self._state.vms
+        first = min(self._unproven, key=lambda name: order(vms[name]))
         return self._against((first, self._unproven[first]))
 
     def _nowhere(self) -> Impossible | None:
@@ -181,18 +187,17 @@ class BackupProver:
                 dict(sorted(restarts.items())),
             ),
             tuple(sorted(unplaced)),
-            self._uncovered(vm),
+            self._hint(vm),
         )
 
-    def _uncovered(self, vm: Vm) -> str:
-        """Return why no list can prove a virtual machine; empty where one may."""
-        if not vm.restarts or self._lists is None:
-            return ""
+    @staticmethod
+    def _hint(vm: Vm) -> str:
+        """Return which rule of a virtual machine may be the reason that no list was found."""
         for rule in vm.rules:
-            if rule.required and rule.kind not in _COVERED:
+            if rule.required and rule.kind in _HARD:
                 return (
-                    f'"{vm.name}" requires {rule.kind} by {rule.topology}, and a zone of this size'
-                    " is proven by backup lists, which do not cover it"
+                    f'"{vm.name}" requires {rule.kind} by {rule.topology}, and in a zone of this'
+                    " size one list of backups must keep that in every loss"
                 )
         return ""
 
@@ -207,11 +212,8 @@ class BackupProver:
         if self._lists is None:
             return
         self._verdict = None
-        for vm in sorted(vms, key=self._order):
-            home = int(self._domain[self._state.host_of(vm.name)])
-            self._unproven[vm.name] = (home,)
-            if self._uncovered(vm):
-                continue
+        for vm in sorted(vms, key=self._lists.order):
+            self._unproven[vm.name] = self._lists.home(vm)
             change = Rehoming(self._state, self._lists, _REHOMED if pushing > 0 else 0)
             stuck = change.settle([vm])
             if stuck is None:
@@ -221,9 +223,6 @@ class BackupProver:
             pushing -= 1
             if stuck[0] == vm.name:
                 self._unproven[vm.name] = stuck[1]
-
-    def _order(self, vm: Vm) -> tuple[float, str]:
-        return -size(self._state, vm), vm.name
 
     def _enter(self, vm: Vm, host: int) -> None:
         self._state.add(vm, host)
@@ -236,9 +235,9 @@ class BackupProver:
     def _count(self, vm: Vm, sign: int) -> None:
         self._verdict = None
         if self._lists is not None and sign > 0:
-            self._lists.apart.add(vm)
+            self._lists.keeping.add(vm)
         elif self._lists is not None:
-            self._lists.apart.remove(vm.name)
+            self._lists.keeping.remove(vm)
         if vm.restarts:
             self._restarting += sign
             home = self._domain[self._state.host_of(vm.name)]

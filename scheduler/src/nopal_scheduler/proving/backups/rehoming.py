@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from ...model import Vm
 from ...state import State
-from .lists import BackupLists, Hosts, size
+from .lists import BackupLists, Hosts
 from .pairs import Trigger
 
 Stuck = tuple[str, Trigger]
@@ -54,8 +54,16 @@ class Rehoming:
                 if stuck is not None:
                     return stuck
             if not self._waiting:
-                return None
-            name = max(self._waiting, key=lambda each: (size(self._state, there[each]), each))
+                broken = self._lists.keeping.broken(there[each] for each in self._before)
+                if not broken:
+                    return None
+                # Their rules hold no more: another list for each, or this change is none.
+                if len(broken) > self._left:
+                    return broken[0], self._lists.home(there[broken[0]])
+                self._left -= len(broken)
+                for name in broken:
+                    self.drop(name)
+            name = min(self._waiting, key=lambda each: self._lists.order(there[each]))
             vm = there[name]
             hosts, reached = self._lists.find(vm)
             if hosts is None and self._left > 0:
