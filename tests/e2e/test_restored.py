@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nopal_dev.hosts import Host
 from support.etcd import Etcd
 from support.parts import Parts, qemus
-from support.site import SETTINGS, Space, condition, reason_of, status_of, wait
+from support.site import SETTINGS, Object, Space, condition, reason_of, status_of, wait
 from support.vanishing import held
 
 pytestmark = pytest.mark.real
@@ -21,14 +22,18 @@ def etcd(space: Space) -> Iterator[Etcd]:
     Parts(space.site.cluster).mend()
 
 
-def test_a_guest_that_is_ahead_of_a_restored_etcd_is_left_alone(
-    space: Space, etcd: Etcd, tmp_path: Path
-) -> None:
-    space.apply(space.disk("root"), space.vm("vm1", "root"))
-    epoch = space.running("vm1")["status"]["assignment"]["epoch"]
-    etcd.backup(tmp_path / "etcd")
+def run_ahead(
+    space: Space, etcd: Etcd, copy: Path, *, first: str, then: str
+) -> tuple[int, Host, int]:
+    """Run a VM on one node, keep etcd's state, run it again on a node, and restore etcd.
+
+    Returns the restored epoch, and where the guest of the newer one runs.
+    """
+    space.apply(space.disk("root"), space.vm("vm1", "root", placement=on(first)))
+    epoch: int = space.running("vm1")["status"]["assignment"]["epoch"]
+    etcd.backup(copy)
     Parts(etcd.cluster).mend()
-    space.patch("vm", "vm1", {"powerState": "Stopped"})
+    space.patch("vm", "vm1", {"powerState": "Stopped", "placement": on(then)})
     space.until("vm1", lambda v: v["status"]["power"] == "Stopped", "stops")
     space.patch("vm", "vm1", {"powerState": "Running"})
     ahead = space.until(
@@ -38,9 +43,19 @@ def test_a_guest_that_is_ahead_of_a_restored_etcd_is_left_alone(
     )
     host, pid = space.domain(ahead)
     space.counts("root")
-
-    etcd.restore(tmp_path / "etcd")
+    etcd.restore(copy)
     Parts(etcd.cluster).mend()
+    return epoch, host, pid
+
+
+def on(node: str) -> Object:
+    return {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": node}}}
+
+
+def test_a_guest_that_is_ahead_of_a_restored_etcd_is_left_alone(
+    space: Space, etcd: Etcd, tmp_path: Path
+) -> None:
+    epoch, host, pid = run_ahead(space, etcd, tmp_path / "etcd", first="node-1", then="node-1")
 
     vm = space.until("vm1", lambda v: reason_of(v, "Ready") == "EpochAhead", "is held")
     assert vm["status"]["assignment"]["epoch"] == epoch
@@ -52,6 +67,24 @@ def test_a_guest_that_is_ahead_of_a_restored_etcd_is_left_alone(
     # The way out that the condition names.
     space.delete("vm", "vm1")
     assert pid not in host.qemu_pids()
+    space.apply(space.vm("vm1", "root"))
+    space.running("vm1")
+    assert space.counts("root").boots == 3
+
+
+def test_a_guest_that_a_restored_etcd_has_elsewhere_is_not_started_twice(
+    space: Space, etcd: Etcd, tmp_path: Path
+) -> None:
+    _, host, pid = run_ahead(space, etcd, tmp_path / "etcd", first="node-1", then="node-2")
+
+    vm = space.until("vm1", lambda v: reason_of(v, "Ready") == "OwnershipUnclear", "is not started")
+    assert vm["status"]["assignment"]["nodeName"] == "node-1"
+    assert "restored" in condition(vm, "Ready")["message"]
+    space.counts("root")
+    assert qemus(vm["metadata"]["uid"]) == {pid}
+    assert pid in host.qemu_pids()
+    space.delete("vm", "vm1")
+    wait(lambda: pid not in host.qemu_pids(), "the guest that no object names is ended")
     space.apply(space.vm("vm1", "root"))
     space.running("vm1")
     assert space.counts("root").boots == 3
