@@ -143,7 +143,11 @@ def test_a_label_that_moves_the_host_to_another_domain_is_no_advice() -> None:
     assert advice(vm, host("h")) == []
     there = (Vm("w", Room(8, 0), "i", labels=dict(WEB)),)
     assert advice(vm, host("h", "b"), host("i", "a"), there=there) == []
-    assert advice(replace(vm, rules=()), host("h")) == ["fits on host h if it had label rack=a"]
+    free = replace(vm, rules=(), labels=dict(WEB))
+    assert advice(free, host("h")) == ["fits on host h if it had label rack=a"]
+    # Nor where the domains are those of another's rule.
+    others = (Vm("v", Room(8, 0), "i", rules=(APART,)),)
+    assert advice(free, host("h", "b"), host("i", "a"), there=others) == []
 
 
 def test_a_host_back_in_an_empty_domain_takes_what_a_spread_keeps_from_the_others() -> None:

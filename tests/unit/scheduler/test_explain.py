@@ -37,6 +37,12 @@ def test_room_as_kube_scheduler_words_it() -> None:
     )
 
 
+def test_a_host_over_its_capacity_has_nothing_free() -> None:
+    assert why(Vm("x", Room(2, 1)), host("a", allocated=Room(9, 0))) == (
+        "0/1 hosts fit: 1 insufficient cpu (needs 2, 0 free)"
+    )
+
+
 def test_a_host_that_takes_none_has_that_one_reason() -> None:
     apart = web("x", None, APART)
     assert why(apart, host("a", blocked="not ready", draining=True), there=(web("w", "a"),)) == (
@@ -55,6 +61,12 @@ def test_what_a_host_has_not() -> None:
     assert why(vm, host("a"), host("b", networks=frozenset({"lan"}), draining=True)) == (
         "0/2 hosts fit: 1 cpu feature avx512f missing, 1 draining, 1 network lan not realized,"
         " 1 no label disk=ssd"
+    )
+
+
+def test_a_network_that_is_asked_for_twice_is_missing_once() -> None:
+    assert why(Vm("x", Room(1, GIB), networks=("lan", "lan")), host("a")) == (
+        "0/1 hosts fit: 1 network lan not realized"
     )
 
 
@@ -91,11 +103,22 @@ def test_a_spread_says_how_far_apart() -> None:
     )
 
 
+def test_a_spread_over_no_host_is_no_reason() -> None:
+    even = Rule(RuleKind.SPREAD, WEB, "rack")
+    assert why(replace(web("x", None, even), networks=("lan",)), host("a", "1")) == (
+        "0/1 hosts fit: 1 network lan not realized"
+    )
+
+
 def test_others_that_want_to_be_apart_from_it() -> None:
     alone = Rule(RuleKind.ANTI_AFFINITY, WEB, HOST)
     there = (Vm("w", Room(1, GIB), "a", rules=(alone,)),)
     words = "others' anti-affinity to app=web in topology host"
     assert why(web("x"), host("a"), there=there) == f"0/1 hosts fit: 1 {words}"
+    hermit = Vm("w", Room(1, GIB), "a", rules=(replace(alone, selector=()),))
+    assert why(Vm("x", Room(1, 1)), host("a"), there=(hermit,)) == (
+        "0/1 hosts fit: 1 others' anti-affinity to every VM in topology host"
+    )
     # The same rule on both sides is one reason where its own says it, and the other's elsewhere.
     both = (*there, replace(web("v", "b", alone), needs=Room(1, GIB)))
     assert why(web("x", None, alone), host("a"), host("b"), there=both) == (

@@ -31,6 +31,18 @@ def test_memory_is_mib_without_overhead_and_what_others_take_is_allocated() -> N
     assert hosts["node-1"].allocated.memory == (64512 - 40960 - 16384) * MIB
 
 
+def test_nothing_is_taken_elsewhere_where_guests_did_not_touch_their_memory() -> None:
+    _, hosts, _ = read(changed("node-1|65536|1024|40960", "node-1|65536|1024|64000"))
+    assert hosts["node-1"].allocated.memory == 0
+    _, hosts, _ = read(changed("node-4|65536|1024|64512", "node-4|1024|2048|0"))
+    assert hosts["node-4"].capacity.memory == 0
+
+
+def test_an_instance_that_runs_though_it_should_not_has_its_memory() -> None:
+    _, hosts, _ = read(changed("|8|running|N|", "|8|ERROR_up|N|"))
+    assert hosts["node-2"].allocated.memory == 0
+
+
 def test_a_stopped_instance_is_counted_and_its_memory_was_counted_free() -> None:
     _, hosts, vms = read()
     assert vms["off-1"].needs.memory == 4096 * MIB
@@ -56,6 +68,13 @@ def test_offline_nodes_take_nothing_and_silent_ones_have_nothing() -> None:
     _, hosts, _ = read(changed("node-4|65536|1024|64512", "node-4|?|?|?"))
     assert hosts["node-4"].blocked == "offline"
     assert hosts["node-4"].capacity == Room()
+    _, hosts, _ = read(changed("node-4|65536|1024|64512", "node-4|65536|1024|?"))
+    assert (hosts["node-4"].blocked, hosts["node-4"].capacity) == ("offline", Room())
+
+
+def test_a_node_that_says_nothing_of_its_own_vcpus_has_one() -> None:
+    _, hosts, _ = read(TEXT.replace("|N|0|1|1.0", ""))
+    assert hosts["node-4"].allocated.cpu == 1
 
 
 def test_an_instance_stays_in_its_node_group() -> None:
@@ -72,7 +91,10 @@ def test_exclusion_tags_keep_apart_and_location_tags_are_labels() -> None:
     apart = Rule(RuleKind.ANTI_AFFINITY, (("service:web", "true"),))
     assert vms["web-1"].rules == (apart,)
     assert apart.matches(vms["web-2"].labels)
+    assert vms["db-1"].labels == {}
     assert hosts["node-2"].labels["power"] == "b"
+    _, hosts, _ = read(changed("|power:a|", "|power:a,power:b,,other:c|"))
+    assert hosts["node-1"].labels == {"group": "group1", "power": "a"}
     _, _, vms = read(changed("htools:iextags:service", "htools:iextags:other"))
     assert vms["web-1"].rules == ()
 
@@ -86,6 +108,10 @@ def test_auto_balance_says_what_restarts_and_one_loss_is_survived() -> None:
 def test_what_does_not_count_is_noted() -> None:
     text = changed("db-1|16384|10240|8|running|N|node-2||rbd", "db-1|1|1|8|running|Y|node-2||plain")
     found, _, vms = read(text.replace("htools:nlocation", "htools:migration"))
+    assert not vms["db-1"].movable
+    _, _, vms = read(
+        changed("db-1|16384|10240|8|running|N|node-2||rbd", "db-1|1|1|8|running|Y|node-2||file")
+    )
     assert not vms["db-1"].movable
     assert not vms["db-1"].restarts
     assert [note.split(":")[0] for note in found.notes] == [
@@ -106,6 +132,8 @@ def test_what_does_not_count_is_noted() -> None:
         ("web-2|8192", "web-1|8192", "f.data:10: name: instance 'web-1' is there already"),
         ("node-2|65536", "node-1|65536", "f.data:5: name: node 'node-1' is there already"),
         ("|1.0\nnode-2", "|1.0\nnode-9|1\nnode-2", "f.data:5: has 2 columns, must have 9"),
+        ("node-2|65536", "node-2|67108865", "f.data:5: total memory: '67108865' is not a whole"),
+        ("|2.0|32.0", "|0|32.0", "f.data:18: vcpu ratio: '0' is not a number above 0"),
         ("|2.0|32.0", "|much|32.0", "f.data:18: vcpu ratio: 'much' is not a number"),
         ("N|0|1|1.0\nnode-2", "N|0|one|1.0\nnode-2", "f.data:4: vcpus of the node's system"),
         ("\n\nweb-1", "\nweb-1", "f.data:13: has 1 columns"),
@@ -116,6 +144,10 @@ def test_an_error_names_the_line_and_the_column(old: str, new: str, error: str) 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is the point
         read_ganeti(text, "f.data")
     assert str(caught.value).startswith(error)
+
+
+def test_empty_lines_at_the_end_are_no_section() -> None:
+    assert read(TEXT + "\n\n") == read()
 
 
 @pytest.mark.parametrize("text", ["", "hosts: []\n", "a|b\n\n\n\n\n\n\nx"])
