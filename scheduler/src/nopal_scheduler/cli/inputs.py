@@ -2,6 +2,7 @@
 """What every verb reads: the cluster, and virtual machines that are given as arguments."""
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -90,6 +91,7 @@ def load(options: argparse.Namespace) -> Loaded:
     """Read the cluster that the arguments name."""
     text = read_text(options.cluster)
     name = "standard input" if options.cluster == "-" else options.cluster
+    gc.disable()  # of millions of new objects none is garbage: to look takes most of the time
     try:
         if options.format == "ganeti":
             found = read_ganeti(text, name)
@@ -99,6 +101,8 @@ def load(options: argparse.Namespace) -> Loaded:
             loaded = Loaded(file.to_cluster(), overhead=file.vm_overhead)
     except ValueError as error:
         raise InputError(str(error)) from None
+    finally:
+        gc.enable()
     asked = loaded.cluster.redundancy
     redundancy = Redundancy(
         asked.failures if options.failures is None else options.failures,
