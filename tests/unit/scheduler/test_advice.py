@@ -138,6 +138,14 @@ def test_networks_and_labels_where_there_is_room() -> None:
     ]
 
 
+def test_what_helps_most_hosts_comes_first() -> None:
+    hosts = (host("a", blocked="asleep"), host("b", draining=True), host("c", draining=True))
+    assert advice(Vm("x", Room(1, GIB)), *hosts) == [
+        "fits on any of b and c if it took virtual machines again (draining)",
+        "fits on host a if it took virtual machines again (asleep)",
+    ]
+
+
 def test_a_label_that_moves_the_host_to_another_domain_is_no_advice() -> None:
     vm = Vm("x", Room(1, GIB), node_selector={"rack": "a"}, rules=(APART,))
     assert advice(vm, host("h")) == []

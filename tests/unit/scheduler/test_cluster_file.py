@@ -121,6 +121,7 @@ def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
         ("hosts: 3", "f:1: hosts: 3 is no list: write a list, each item with a dash"),
         ("hosts: &a [*a]", "f:1: hosts[0]: [[...]] is no mapping: write `key: value` lines"),
         ("hosts: [{name: a}]", "f:1: hosts[0]: give threads and memory of the machine"),
+        ("hosts: [{name: a, threads: 8}]", "f:1: hosts[0]: give threads and memory of the machine"),
         (
             "hosts:\n\n- {name: a, capacity: {}, more: {gpu: 1}}",
             "f:3: hosts[0]: capacity already says what more would: leave one of them out",
