@@ -216,6 +216,31 @@ def test_failover_of_a_rack(cluster: str, capsys: Capture) -> None:
     assert text.endswith("1")
 
 
+def test_a_restart_as_data_says_what_the_table_says(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "vmOverhead: false\nhosts: [{name: h, count: 2, capacity: {cpu: 8, memory: 8Gi}}]\n"
+        "vms: [{name: v, cores: 1, memory: 1Gi, host: h-1, priority: 7}]\n"
+    )
+    restarts = json.loads(out(capsys, "failover", str(path), "h-1", "-o", "json")[:-1])["restarts"]
+    assert restarts == [
+        {"vm": "v", "host": "h-2", "from": "search", "wasOn": "h-1", "priority": 7, "memory": 2**30}
+    ]
+
+
+def test_those_refused_for_the_same_are_told_once(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "redundancy: {failures: 1}\nhosts:\n"
+        "- {name: a, capacity: {cpu: 8, memory: 8Gi}, cpuFeatures: [avx]}\n"
+        "- {name: b, capacity: {cpu: 8, memory: 8Gi}}\n"
+        "vms: [{name: v, count: 2, cores: 1, memory: 1Gi, cpuFeatures: [avx]}]\n"
+    )
+    text = out(capsys, "place", str(path))
+    assert text.count("hosts fit") == 1
+    assert "\nv-1, v-2: 0/2 hosts fit: 1 N+1 impossible (after the loss of a no host" in text
+
+
 def test_ganetis_files_are_read_by_every_verb(capsys: Capture) -> None:
     file = (str(THREE_NODES), "--format", "ganeti")
     text = out(capsys, "balance", *file)

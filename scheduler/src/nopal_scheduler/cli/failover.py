@@ -44,6 +44,7 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     cluster = loaded.cluster
     lost = chosen_hosts(cluster, options.lost)
     plan = plan_failover(cluster, lost, _proof(options, cluster))
+    vms = {vm.name: vm for vm in cluster.vms}
     if options.write:
         write_file(options.write, _after(cluster, lost, plan), overhead=loaded.overhead)
     return Outcome(
@@ -57,7 +58,15 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
         {
             "lost": list(lost),
             "restarts": [
-                {"vm": r.vm, "host": r.host, "from": _from(r.proven)} for r in plan.restarts
+                {
+                    "vm": r.vm,
+                    "host": r.host,
+                    "from": _from(r.proven),
+                    "wasOn": vms[r.vm].host,
+                    "priority": vms[r.vm].priority,
+                    "memory": vms[r.vm].needs.memory,
+                }
+                for r in plan.restarts
             ],
             "unplaced": [{"vm": each.vm, "reason": each.reason} for each in plan.unplaced],
             "staysOff": list(plan.stays_off),

@@ -156,14 +156,20 @@ def _whys(
     refused: Sequence[Vm], answers: Answers, helps: Mapping[str, Sequence[Advice]]
 ) -> Iterator[str]:
     """Yield why virtual machines are placed nowhere; those with one answer together."""
-    alike: dict[object, list[str]] = defaultdict(list)
+    alike: dict[tuple[NoPlacement, tuple[str, ...]], list[str]] = defaultdict(list)
     for vm in refused:
-        advices = tuple(advice.message for advice in helps[vm.name])
-        alike[answers[vm.name], advices].append(vm.name)
-    for names in alike.values():
-        answer = answers[names[0]]
+        answer = answers[vm.name]
         if isinstance(answer, NoPlacement):
-            yield _why(listed(names), answer, helps[names[0]])
+            advices = tuple(advice.message for advice in helps[vm.name])
+            alike[_nameless(answer, vm.name), advices].append(vm.name)
+    for (answer, _), names in alike.items():
+        yield _why(listed(names), answer, helps[names[0]])
+
+
+def _nameless(answer: NoPlacement, name: str) -> NoPlacement:
+    """Return an answer that does not name who asked: it stands at the beginning of the line."""
+    refusals = (replace(r, detail=r.detail.replace(f'vm "{name}"', "it")) for r in answer.refusals)
+    return replace(answer, refusals=tuple(refusals))
 
 
 def _why(who: str, answer: NoPlacement, helps: Sequence[Advice]) -> str:
