@@ -140,6 +140,21 @@ def test_what_no_order_solves_is_searched_within_the_budget(sizes: tuple[int, ..
     assert not place_batch(State(Cluster(hosts(3))), sized(*sizes), budget=1).complete
 
 
+def test_one_that_fits_nowhere_does_not_keep_the_others_from_being_searched() -> None:
+    wanted = (*sized(3, 2, 4, 4, 6, 5, 6), Vm("x", Room(1, 11)))
+    assert {*place_batch(State(Cluster(hosts(3))), wanted).refused} == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "most"), [(2, (4, 5, 1, 2, 4, 7, 4), 6), (3, (3, 4, 6, 3, 2, 1, 6, 5), 7)]
+)
+def test_where_nothing_places_all_it_is_the_best_that_was_found(
+    count: int, sizes: tuple[int, ...], most: int
+) -> None:
+    batch = place_batch(State(Cluster(hosts(count))), sized(*sizes), budget=1)
+    assert len(batch.placements) == most
+
+
 def test_the_search_tells_hosts_apart_that_differ_for_the_batch() -> None:
     """By what is on them and their domains where rules count, and by what they may take."""
     there: tuple[Vm, ...] = (Vm("db", Room(), "h2", labels=dict(DB)), Vm("x", Room(), "h0"))
@@ -155,6 +170,11 @@ def test_the_search_tells_hosts_apart_that_differ_for_the_batch() -> None:
     wanted = sized(2, 3, 6, 6, 4, 2, 2, 5)
     wanted = tuple(replace(v, networks=("lan",)) if v.name in "v5 v6" else v for v in wanted)
     assert place_batch(State(Cluster(lan)), wanted).complete
+    alone = Rule(RuleKind.ANTI_AFFINITY, WEB, "rack")
+    there = (Vm("w", Room(), "h3", rules=(alone,)),)
+    wanted = sized(3, 6, 4, 5, 2, 6, 3)
+    wanted = tuple(replace(v, labels=dict(WEB)) if v.name in "v1 v4" else v for v in wanted)
+    assert place_batch(State(Cluster((*hosts(3), beside), there)), wanted).complete
 
 
 def test_the_search_takes_leaders_before_who_follows_them() -> None:
@@ -270,7 +290,38 @@ def test_the_budget_bounds_what_a_prover_is_asked() -> None:
     assert asked == sorted(asked)
     # Without a budget every host is asked once for each, to say why it is refused.
     assert asked[0] <= 12 * 3
-    assert asked[2] > asked[0]
+    assert asked[0] < asked[1] < asked[2]
+
+
+def test_of_very_many_hosts_the_first_are_asked() -> None:
+    state = State(Cluster(tuple(Host(f"h{i:02}", Room(9, 9)) for i in range(26))))
+
+    class Never(PlainProver):
+        def admit(self, vm: Vm, host: int) -> NotProven:  # type: ignore[override]
+            return NotProven(Case(("h1",)), (vm.name,))
+
+    why = place_batch(state, sized(1), prover=Never(state)).refused["v0"].message
+    assert why.startswith("0/26 hosts fit: 24 N+0 not proven (")
+    assert why.endswith("), 2 not tried")
+
+
+def test_who_follows_one_that_the_proof_refuses_in_the_end_does_not_come_without_it() -> None:
+    state = State(Cluster(hosts(2)))
+
+    class Once(PlainProver):
+        leaders = 0
+
+        def admit(self, vm: Vm, host: int) -> NotProven | None:  # type: ignore[override]
+            self.leaders += vm.name == "v0"
+            if vm.name == "v0" and self.leaders > 1:
+                return NotProven(Case(("h1",)), (vm.name,))
+            return super().admit(vm, host)
+
+    leader, follower = sized(1, 1)
+    near = Rule(RuleKind.AFFINITY, DB, HOST)
+    wanted = (replace(leader, labels=dict(DB)), replace(follower, rules=(near,)))
+    batch = place_batch(state, wanted, prover=Once(state))
+    assert {*batch.refused} == {"v0", "v1"}
 
 
 def test_hosts_that_are_to_come_first() -> None:
