@@ -147,6 +147,26 @@ def test_a_proof_is_written_and_verified_and_refuted(
     )
 
 
+def test_place_without_a_proof_to_write_is_a_no(tmp_path: Path, capsys: Capture) -> None:
+    path, proof = tmp_path / "c.yaml", tmp_path / "proof.json"
+    path.write_text(
+        "redundancy: {failures: 1}\nhosts: [{name: a, capacity: {cpu: 8, memory: 8Gi}}]\n"
+        "vms: [{name: v, cores: 1, memory: 1Gi, host: a}]\n"
+    )
+    text = out(capsys, "place", str(path), "--proof", str(proof))
+    assert text.startswith("every virtual machine has a host: nothing to place\n\nN+1 over hosts: ")
+    assert text.endswith("1")
+    assert not proof.exists()
+
+
+def test_help_is_looked_for_for_the_first_kinds_only(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("hosts: [{name: a, capacity: {cpu: 8, memory: 64Gi}, state: Draining}]")
+    vms = [f"--vm={{name: v{i}, cores: {min(i, 6)}, memory: 1Gi}}" for i in range(1, 8)]
+    refused = json.loads(out(capsys, "place", str(path), *vms, "-o", "json")[:-1])["refused"]
+    assert [bool(each["help"]) for each in refused] == [True] * 5 + [False] * 2
+
+
 def test_check_looks_for_a_proof_where_none_is_given(cluster: str, capsys: Capture) -> None:
     assert out(capsys, "check", cluster) == (
         "placement: holds for 3 virtual machines on 4 hosts\n\n"
@@ -176,6 +196,13 @@ def test_moves_are_limited(cluster: str, capsys: Capture) -> None:
     assert text.endswith("1")
 
 
+@pytest.mark.parametrize("limit", ["--gain=9", "--enough=9", "--price=9"])
+def test_what_a_move_must_win(limit: str, capsys: Capture) -> None:
+    balance = ("balance", str(THREE_NODES), "--format=ganeti")
+    assert not out(capsys, *balance).startswith("no moves")
+    assert out(capsys, *balance, limit).startswith("no moves\n")
+
+
 def test_fit_counts_and_names_the_first_limit(cluster: str, capsys: Capture) -> None:
     text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi")
     assert text.startswith("SIZE  CPU  MEMORY  FIT\nnew     1     8Gi   14\n\n14 more fit with N+1")
@@ -184,6 +211,9 @@ def test_fit_counts_and_names_the_first_limit(cluster: str, capsys: Capture) -> 
     assert out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--at-least=15").endswith("1")
     text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--most=2")
     assert "\n\nat least 2 more fit with N+1 over hosts\n" in text
+    assert "first limit" not in text
+    text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--most=2", "-o", "json")
+    assert json.loads(text[:-1])["limit"] is None
 
 
 def test_fit_of_a_mix_keeps_its_proportion(cluster: str, capsys: Capture) -> None:
@@ -208,11 +238,14 @@ def test_failover_by_a_proof_that_is_older(cluster: str, tmp_path: Path, capsys:
     assert next(vm for vm in written.vms if vm.name == "cache").host != "old"
 
 
-def test_failover_of_a_rack(cluster: str, capsys: Capture) -> None:
-    text = out(capsys, "failover", cluster, "rack=a", "-o", "json")
+def test_failover_of_a_rack(cluster: str, tmp_path: Path, capsys: Capture) -> None:
+    after = tmp_path / "after.yaml"
+    text = out(capsys, "failover", cluster, "rack=a", "-o", "json", "--write", str(after))
     data = json.loads(text[:-1])
     assert data["lost"] == ["n-1", "n-2", "n-3"]
     assert [each["vm"] for each in data["unplaced"]] == ["web-1", "web-2"]
+    written = read_cluster(after.read_text()).to_cluster()
+    assert {vm.name: vm.host for vm in written.vms if vm.host} == {"cache": "old"}
     assert text.endswith("1")
 
 
@@ -257,6 +290,7 @@ def test_notes_go_to_standard_error(cluster: str, capsys: Capture) -> None:
     main(["check", cluster, "--topology=rack"])
     note = "note: 1 of 4 hosts have no label rack, for example old: each counts as a failure"
     assert capsys.readouterr().err.startswith(note)
+    assert out(capsys, "check", cluster, "--topology=rack", "--failures=0").endswith("0")
 
 
 def test_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +318,12 @@ def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
         (["place", "CLUSTER", "--cores=1"], "a virtual machine needs --cores and --memory"),
         (["place", "CLUSTER", "--cores=1", "--memory=8 gigs"], "arguments: memory: '8 gigs' is"),
         (["place", "CLUSTER", "--cores=1", "--memory=1Gi", "--more=gpu"], "--more: 'gpu': write"),
+        (["place", "CLUSTER", "--label", "=x"], "--label: '=x': write KEY=VALUE"),
+        (
+            ["place", "CLUSTER", *(2 * ["--vm={name: s, cores: 1, memory: 1Gi}"])],
+            'there is a virtual machine "s" already: give another --name',
+        ),
+        (["place", "LATIN"], "LATIN: is no UTF-8 text"),
         (["place", "CLUSTER", "--vm", "{cores: 1}"], "--vm: memory: is missing: add it"),
         (["place", "CLUSTER", "--vm", "{core: 1}"], "--vm: cores: is missing: add it\n--vm: mem"),
         (["place", "CLUSTER", "--vm", "3"], "--vm: '3' is no mapping: write"),
@@ -313,11 +353,16 @@ def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
     ],
 )
 def test_bad_input(arguments: list[str], error: str, cluster: str, capsys: Capture) -> None:
-    deep = f"{cluster}.deep"
-    Path(deep).write_text("[" * 100_000)
-    given = [each.replace("CLUSTER", cluster).replace("DEEP", deep) for each in arguments]
-    wanted = error.replace("CLUSTER", cluster).replace("DEEP", deep)
-    assert bad(capsys, *given).startswith(wanted)
+    files = {"CLUSTER": cluster, "DEEP": f"{cluster}.deep", "LATIN": f"{cluster}.latin"}
+    Path(files["DEEP"]).write_text("[" * 100_000)
+    Path(files["LATIN"]).write_bytes(b"hosts: []  # \xfcber")
+
+    def named(text: str) -> str:
+        for word, path in files.items():
+            text = text.replace(word, path)
+        return text
+
+    assert bad(capsys, *map(named, arguments)).startswith(named(error))
 
 
 def test_evacuate_without_hosts_wants_draining_ones(tmp_path: Path, capsys: Capture) -> None:
