@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from nopal_scheduler.cli.main import main
+from nopal_scheduler.cli.outcome import listed
+from nopal_scheduler.cli.redundancy import verdict_text
 from nopal_scheduler.cli.schema import schema_text
 from nopal_scheduler.files.cluster_yaml import read_cluster
+from nopal_scheduler.model import Cluster, Redundancy
+from nopal_scheduler.proof import Proof
+from nopal_scheduler.scheduler import Scheduler
 
 ROOT = Path(__file__).parents[3]
 THREE_NODES = Path(__file__).parent / "ganeti" / "three-nodes.data"
@@ -177,6 +182,37 @@ def test_check_looks_for_a_proof_where_none_is_given(cluster: str, capsys: Captu
     assert json.loads(capsys.readouterr().out)["redundancy"]["verdict"] == "impossible"
 
 
+def test_a_proof_of_the_search_that_does_not_hold_is_no_proof(
+    cluster: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Proof(Redundancy(1), backups={"web-1": ("n-1",), "web-2": ("n-1",), "cache": ("n-1",)})
+    monkeypatch.setattr(Scheduler, "verdict", lambda _: wrong)
+    text = out(capsys, "check", cluster)
+    assert "N+1 over hosts: the search gave a proof that does not hold: please report it" in text
+    assert text.endswith("n-1   web-1  -     gets no new host\n1")
+
+
+def test_many_violations_are_counted_and_the_first_are_shown(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "hosts: [{name: a, capacity: {cpu: 99, memory: 999Gi}}]\n"
+        "vms: [{name: v, count: 52, cores: 1, memory: 1Gi, host: a, networks: [lan]}]\n"
+    )
+    text = out(capsys, "check", str(path))
+    assert text.startswith(
+        "placement: 52 violations\n\nVM    HOST  WHAT DOES NOT HOLD\nv-1   a     "
+    )
+    assert text.endswith("v-50  a     network lan is missing\nand 2 more\n1")
+
+
+def test_a_proof_by_lists_is_called_so() -> None:
+    zone = Cluster((), redundancy=Redundancy(2, "rack"))
+    proof = Proof(zone.redundancy, backups={"v": ("a", "b")})
+    assert verdict_text(zone, proof) == "N+2 over rack: proven (backup lists)"
+
+
 def test_the_cluster_is_written_as_it_is_after_moves(
     cluster: str, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -293,11 +329,18 @@ def test_notes_go_to_standard_error(cluster: str, capsys: Capture) -> None:
     assert out(capsys, "check", cluster, "--topology=rack", "--failures=0").endswith("0")
 
 
+def test_of_very_many_names_the_first_are_listed() -> None:
+    assert listed(["a", "b", "c"], 3) == "a, b, c"
+    assert listed(["a", "b", "c", "d"], 3) == "a, b, c and 1 more"
+
+
 def test_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(CLUSTER))
     assert out(capsys, "place", "-").endswith("0")
     monkeypatch.setattr("sys.stdin", io.StringIO("hosts: 3"))
     assert bad(capsys, "place", "-").startswith("standard input:1: hosts: 3 is no list")
+    monkeypatch.setattr("sys.stdin", io.StringIO(CLUSTER))
+    assert bad(capsys, "check", "-", "--proof=-").startswith("--proof: standard input is the")
 
 
 def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
