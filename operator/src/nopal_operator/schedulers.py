@@ -135,9 +135,7 @@ class Schedulers:
         keys = wanted.union(*(_keys(vm) for vm in cluster.vms if vm.rules))
         vms = tuple(_known(vm, keys) for vm in cluster.vms)
         if known is not None:
-            for host in known.site.hosts:
-                if self._zone_of.get(host.name) == name:
-                    del self._zone_of[host.name]
+            self._disown(name, known)
         self._zone_of.update((host.name, name) for host in site.hosts)
         hosts = tuple(self._with_what_is_taken(host) for host in site.hosts)
         made = _Zone(site, keys, Scheduler(replace(cluster, hosts=hosts, vms=vms)), self._tick())
@@ -207,9 +205,16 @@ class Schedulers:
 
     def _forget(self, host: str) -> None:
         """Have the scheduler of a host's zone built anew."""
-        zone = self._zones.pop(self._zone_of.get(host, ""), None)
-        for each in zone.site.hosts if zone is not None else ():
-            self._zone_of.pop(each.name, None)
+        name = self._zone_of.get(host, "")
+        zone = self._zones.pop(name, None)
+        if zone is not None:
+            self._disown(name, zone)
+
+    def _disown(self, name: str, zone: _Zone) -> None:
+        """Have a zone's hosts be nobody's; not those that another zone was told of since."""
+        for host in zone.site.hosts:
+            if self._zone_of.get(host.name) == name:
+                del self._zone_of[host.name]
 
 
 def _keys(vm: Vm) -> frozenset[str]:
