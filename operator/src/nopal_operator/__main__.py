@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from nopal_operator.app import Operator
 from nopal_operator.export import export_zone
@@ -28,6 +28,7 @@ from nopal_runtime.kube.guard import GuardedKube
 from nopal_runtime.kube.lease import Elector
 from nopal_runtime.kube.watch import Watch
 from nopal_runtime.metrics import Metrics
+from nopal_runtime.ownloop import OwnLoop
 
 _LEASE_NAME = "nopal-operator"
 
@@ -72,9 +73,17 @@ async def _run(config: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics = Metrics()
-    async with KubeClient(credentials, observe=metrics.request) as kube:
+    async with (
+        KubeClient(credentials, observe=metrics.request) as kube,
+        # The Lease is renewed beside the planning, however long that takes: from another loop, and
+        # so by another client.
+        OwnLoop("elector") as own,
+        AsyncExitStack() as stack,
+    ):
+        lease_kube = KubeClient(credentials, observe=metrics.request)
+        stack.push_async_callback(lambda: own.run(lease_kube.close()))
         elector = Elector(
-            kube,
+            lease_kube,
             identity=f"{config.identity or socket.gethostname()}-{uuid.uuid4().hex[:8]}",
             on_lost=_end_at_once,
             namespace=config.namespace,
@@ -89,19 +98,18 @@ async def _run(config: Settings) -> None:
             make_watch=partial(Watch, credentials=credentials),
             metrics=metrics,
         )
-        async with AsyncExitStack() as stack:
-            for port in {config.health_port, config.metrics_port} - {0}:
-                server = HealthServer(port, operator.checks(), metrics=metrics.text)
-                await stack.enter_async_context(server)
-            if await _unless(stop, elector.acquire()):
-                await _unless(stop, _lead(elector, operator))
-                await elector.release()
+        for port in {config.health_port, config.metrics_port} - {0}:
+            server = HealthServer(port, operator.checks(), metrics=metrics.text)
+            await stack.enter_async_context(server)
+        if await _unless(stop, own.run(elector.acquire())):
+            await _unless(stop, _lead(own.run(elector.keep()), operator.run()))
+            await own.run(elector.release())
 
 
-async def _lead(elector: Elector, operator: Operator) -> None:
+async def _lead(*work: Coroutine[Any, Any, NoReturn]) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(elector.keep(), name="elector")
-        group.create_task(operator.run(), name="operator")
+        for each in work:
+            group.create_task(each)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -5,6 +5,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from nopal_runtime.kube.api import KubeApi
 from nopal_runtime.kube.fake import Call, FakeKube
 from nopal_runtime.kube.guard import GuardedKube
 from nopal_runtime.kube.lease import Elector
+from nopal_runtime.ownloop import OwnLoop
 from support.slowkube import SlowKube, end, time
 from support.virtualtime import run_virtual
 
@@ -216,6 +218,55 @@ def test_never_two_leaders(seed: int, drifts: Sequence[float], trouble: float) -
     with capture_logs():
         run_virtual(main())
     assert led  # somebody did lead: the property is not empty
+
+
+SHORT = {"lease_seconds": 1.5, "deadline_seconds": 1.0, "renew_seconds": 0.1}
+
+
+def block(until: Callable[[], bool], seconds: float) -> None:
+    """Compute in this thread for so many seconds, or until something is so."""
+    begun = monotonic()
+    while monotonic() - begun < seconds and not until():
+        sum(range(1000))
+
+
+async def test_a_leader_that_computes_for_longer_than_its_lease_stays_the_leader() -> None:
+    api, lost = FakeKube(), list[int]()
+    async with OwnLoop("a") as own, OwnLoop("b") as another:
+        a = elector(api, "a", monotonic, on_lost=lambda: lost.append(1), **SHORT)
+        b = elector(api, "b", monotonic, **SHORT)
+        await own.run(a.acquire())
+        keeping = asyncio.create_task(own.run(a.keep()))
+        waiting = asyncio.create_task(another.run(b.acquire()))
+        await asyncio.sleep(0)
+        block(b.leading, 2.5)
+        assert a.leading()
+        assert not b.leading()
+        assert not lost
+        end(keeping, waiting)
+        await asyncio.gather(keeping, waiting, return_exceptions=True)
+
+
+async def test_a_leader_that_computes_is_ended_when_it_cannot_renew() -> None:
+    api, lost = FakeKube(), list[int]()
+
+    cut = [False]
+
+    async def way() -> None:
+        if cut[0]:
+            raise TransientError("ApiUnavailable", "not now")
+
+    async with OwnLoop("a") as own:
+        a = elector(SlowKube(api, way), "a", monotonic, on_lost=lambda: lost.append(1), **SHORT)
+        await own.run(a.acquire())
+        keeping = asyncio.create_task(own.run(a.keep()))
+        await asyncio.sleep(0)
+        cut[0] = True
+        block(lambda: bool(lost), 30)
+        assert lost
+        assert not a.leading()
+        with pytest.raises(TransientError, match="NotLeading"):
+            await keeping
 
 
 def test_a_guarded_api_writes_only_while_leading() -> None:

@@ -166,6 +166,14 @@ class LeaseWatch:
 class Elector:
     """Makes one of several operators the leader.
 
+    Give it a loop and a client of its own (`OwnLoop`) where the main loop computes: a loop that is
+    blocked for longer than the deadline would renew nothing, and every leader with the same work
+    would end itself in its turn. That keeps the promise that there are never two, because
+    `leading` does not stand on who renews: it compares the clock with the deadline of the last
+    renewal at the moment of each write, in whatever thread, and `on_lost` ends the whole process
+    from this one, however busy the others are. What it does not tell is a main loop that hangs for
+    ever: that is for the liveness probe, which the main loop answers.
+
     Args:
         identity: unique for each process start: a restarted one waits like everybody else.
         on_lost: is called at once when the right is lost; it must end the process.
@@ -200,7 +208,7 @@ class Elector:
         self._valid_until = float("-inf")
 
     def leading(self) -> bool:
-        """Tell whether this process may act as the leader at this very moment."""
+        """Tell whether this process may act as the leader at this very moment; from any thread."""
         return self._clock() < self._valid_until
 
     async def acquire(self) -> None:
