@@ -86,6 +86,27 @@ def test_keys_are_worked_on_side_by_side() -> None:
     scenario(queue, handler, script, workers=2)
 
 
+def test_others_have_a_turn_between_two_that_begin_at_once() -> None:
+    """Handlers that compute for long before they wait must not do so in one go."""
+    seen: list[str] = []
+    queue: WorkQueue[str] = WorkQueue()
+
+    async def handler(key: str) -> None:
+        seen.append(key)
+        # As an answer from a socket: it is there as soon as anybody looks.
+        asyncio.get_running_loop().call_later(0, seen.append, f"answer {key}")
+        await asyncio.sleep(1)
+
+    async def script() -> None:
+        for key in "abcd":
+            queue.mark(key)
+        await queue.idle()
+        assert seen.index("answer a") < seen.index("c")
+        assert seen.index("answer b") < seen.index("d")
+
+    scenario(queue, handler, script, workers=4)
+
+
 def test_delays() -> None:
     looks: list[tuple[float, str]] = []
     queue: WorkQueue[str] = WorkQueue()

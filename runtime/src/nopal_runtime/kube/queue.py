@@ -80,6 +80,9 @@ class WorkQueue(Generic[K]):
                 # One waits for keys, not every worker: a mark wakes one task, however many rest.
                 await free.acquire()
                 group.create_task(self._work(await self._take(), handler, free))
+                # A handler may compute for long before it first waits. So they begin one at a time,
+                # and the loop looks at its sockets and timers in between.
+                await asyncio.sleep(0)
 
     async def _work(self, key: K, handler: Handler[K], free: asyncio.Semaphore) -> None:
         try:
