@@ -61,6 +61,13 @@ def test_one_host_of_a_larger_domain_is_covered() -> None:
     assert made(plan_failover(cluster, ["a"], proof)) == ["v c*"]
 
 
+def test_the_case_of_just_this_loss_counts() -> None:
+    both, one = Case(("a", "b"), {"v": "c"}), Case(("a",), {"v": "b"})
+    cluster = Cluster((*THREE, host("d", 8)), (vm("v", "a"),), Redundancy(2))
+    assert made(plan_failover(cluster, ["a"], Proof(Redundancy(2), (both, one)))) == ["v b*"]
+    assert made(plan_failover(cluster, ["b", "a"], Proof(Redundancy(2), (one, both)))) == ["v c*"]
+
+
 def test_what_does_not_restart_is_named() -> None:
     off = replace(vm("v", "a"), restarts=False)
     plan = plan_failover(Cluster(THREE, (off,), K1), ["a"])
@@ -133,6 +140,8 @@ def test_names_that_are_gone_from_the_zone() -> None:
         Cluster(THREE, (vm("v", "a"),), K1), ["a"], on_loss_of_a(v="gone", old="b")
     )
     assert made(plan) == ["v b"]
+    listed = Proof(K1, backups={"v": ("gone", "c")})
+    assert made(plan_failover(Cluster(THREE, (vm("v", "a"),), K1), ["a"], listed)) == ["v c*"]
 
 
 def test_more_is_lost_than_was_proven() -> None:
@@ -154,6 +163,9 @@ def test_the_search_packs_where_spreading_does_not_find_room_for_all() -> None:
     vms = (vm("u", "a", 4, priority=1), vm("v", "a", 10))
     assert made(plan_failover(Cluster(hosts, vms), ["a"])) == ["u b", "v c"]
     assert made(plan_failover(Cluster(hosts, vms[:1]), ["a"])) == ["u c"]
+    # Nor is packed for the sake of one that finds no room either way.
+    hosts, vms = (host("a", 99), *THREE[1:]), (vm("u", "a", 4), vm("v", "a", 3), vm("x", "a", 9))
+    assert made(plan_failover(Cluster(hosts, vms), ["a"])) == ["u b", "v c"]
 
 
 def test_packing_takes_the_largest_first_too() -> None:
@@ -166,6 +178,9 @@ def test_of_one_priority_as_many_as_find_room() -> None:
     hosts = (host("a", 9), host("b", 4))
     vms = (vm("u", "a", 2), vm("v", "a", 2), vm("w", "a", 4))
     assert made(plan_failover(Cluster(hosts, vms), ["a"])) == ["u b", "v b"]
+    larger = (*vms, vm("x", "a", 5), vm("y", "a", 5, priority=1))
+    left = plan_failover(Cluster(hosts, larger), ["a"]).unplaced
+    assert [each.vm for each in left] == ["y", "w", "x"]
     urgent = (*vms[:2], replace(vms[2], priority=1))
     assert made(plan_failover(Cluster(hosts, urgent), ["a"])) == ["w b"]
 

@@ -64,7 +64,11 @@ def test_steps_and_single_ones_agree() -> None:
     scheduler, count = Scheduler(cluster), 0
     while not isinstance(scheduler.admit(Vm(f"n{count}", Room(1, 3))), NoPlacement):
         count += 1
-    assert fit(cluster, Vm("s", Room(1, 3))).count >= count
+    answer = fit(cluster, Vm("s", Room(1, 3)))
+    assert answer.count >= count
+    # Whoever a step that was too large gives back comes next.
+    names = [name for name, _ in answer.placements]
+    assert names == [f"s+{i}" for i in range(1, answer.count + 1)]
 
 
 def test_a_mix_comes_in_its_proportion() -> None:
@@ -79,16 +83,28 @@ def test_a_mix_comes_in_its_proportion() -> None:
 
 
 def test_the_first_limit_is_named() -> None:
-    few = Cluster((host("a", cpu=2, rack="1"), host("b", cpu=2, rack="2")))
+    few = Cluster(
+        (host("a", cpu=2, rack="1"), host("b", cpu=2, rack="2"), host("c", cpu=2, rack="2"))
+    )
     assert fit(few, SMALL).limit == "cpu"
     picky = replace(SMALL, node_selector={"rack": "1"})
     assert fit(few, picky).limit == "cpu of hosts with rack=1"
+    assert fit(Cluster((*few.hosts, host("d", memory=0))), SMALL).limit == "cpu"
+    assert fit(few, replace(SMALL, node_selector={"rack": "9"})).limit == "no label rack=9"
     apart = Rule(RuleKind.ANTI_AFFINITY, (("app", "db"),))
     alone = replace(SMALL, labels={"app": "db"}, rules=(apart,))
     answer = fit(few, alone)
-    assert answer.count == 2
+    assert answer.count == 3
     assert "app=db" in answer.limit
     assert fit(Cluster(()), SMALL).limit == "hosts"
+
+
+def test_where_room_is_left_for_the_proof_that_is_the_limit() -> None:
+    full = tuple(Vm(f"on-{name}", Room(1, 64), name, restarts=False) for name in "abc")
+    hosts = tuple(host(name, rack="1") for name in "abcd")
+    picky = replace(SMALL, node_selector={"rack": "1"})
+    answer = fit(Cluster(hosts, full, Redundancy(1)), picky)
+    assert (answer.count, answer.limit) == (0, "N+1 impossible")
 
 
 def test_where_nothing_is_proven_nothing_fits() -> None:

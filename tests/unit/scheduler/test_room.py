@@ -112,6 +112,44 @@ def test_the_proof_has_a_say_in_it() -> None:
     assert make_room(kept, vm("new", None, 16)) is None
 
 
+def test_a_way_that_the_proof_refuses_leaves_everything_where_it_was() -> None:
+    def labelled(each: Vm, app: str, *rules: Rule) -> Vm:
+        return replace(each, labels={"app": app}, rules=rules)
+
+    even = Rule(RuleKind.SPREAD, (("app", "db"),), topology="rack")
+    alone = Rule(RuleKind.ANTI_AFFINITY, (("app", "web"),))
+    hosts = tuple(
+        replace(host(f"h{i}", memory), labels={"rack": f"r{i % 2}"})
+        for i, memory in enumerate((12, 10, 10))
+    )
+    vms = (
+        labelled(vm("v0", "h1", 3), "db", even),
+        labelled(vm("v1", "h2", 2), "web"),
+        labelled(vm("v2", "h1", 3), "web"),
+    )
+    new = labelled(vm("new", None, 3), "db", alone)
+    room = make_room(State(Cluster(hosts, vms, Redundancy(1))), new)
+    assert room is not None
+    assert room.message == "fits on h2 with 1 move: v1 from h2 to h1"
+
+
+def test_the_company_that_it_wants_does_not_give_way() -> None:
+    """x has to go to a for it, w would have to leave a, and then nothing is near it on c."""
+    hosts = tuple(
+        replace(host(name, memory), labels={"rack": rack})
+        for name, memory, rack in (("a", 10, "1"), ("b", 12, "2"), ("c", 12, "1"))
+    )
+    vms = (
+        replace(vm("w", "a", 6), labels={"app": "web"}),
+        replace(vm("v", "b", 6), labels={"app": "web"}),
+        replace(vm("x", "c", 5), node_selector={"rack": "1"}),
+    )
+    near = Rule(RuleKind.AFFINITY, (("app", "web"),), topology="rack")
+    new = vm("new", None, 9)
+    assert make_room(State(Cluster(hosts, vms)), new) is not None
+    assert make_room(State(Cluster(hosts, vms)), replace(new, rules=(near,))) is None
+
+
 def test_what_nothing_can_help_is_none() -> None:
     state = State(Cluster((host("a", 16),)))
     assert make_room(state, replace(vm("new", None, 1), networks=("lan",))) is None
