@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .answer import NoPlacement, Placement
 from .model import Cluster, Vm
-from .placing.explain import not_admitted
+from .placing.explain import not_admitted, not_asked
 from .placing.place import no_placement, place, ranking
 from .proof import Proof, Verdict
 from .proving.backups.prover import BackupProver
@@ -18,7 +18,8 @@ CASES = 2_500
 """Losses that are searched one by one: N+2 up to 70 failure domains, N+3 up to 24. Zones with more
 are proven by backup lists, which need no enumeration and use the room a little less well."""
 _TRIES = 8
-"""Hosts that one placement asks the prover about, the best ones first."""
+"""Hosts that one placement asks the prover about, the best ones first; the answer says how many
+more there are."""
 
 
 class Scheduler:
@@ -59,11 +60,13 @@ class Scheduler:
             ValueError: there is a virtual machine of that name.
         """
         refused = []
-        for host in self._candidates(vm):
+        candidates = self._candidates(vm)
+        for host in candidates[:_TRIES]:
             why = self._prover.admit(vm, host)
             if why is None:
                 return Placement(self.state.hosts[host].name)
             refused.append(not_admitted(self.state, host, why))
+        refused += (not_asked(self.state, host) for host in candidates[_TRIES:])
         return no_placement(self.state, vm, refused)
 
     def add(self, vm: Vm, host: str) -> None:
@@ -94,7 +97,7 @@ class Scheduler:
         if isinstance(self._prover, CaseProver) and order:
             roomy = self._prover.headroom(vm)
             order = [h for h in order if roomy[h]] + [h for h in order if not roomy[h]]
-        return order[:_TRIES]
+        return order
 
 
 def prover_for(state: State) -> Prover:

@@ -7,6 +7,7 @@ from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, R
 from nopal_scheduler.placing.explain import not_admitted
 from nopal_scheduler.placing.place import NoPlacement, no_placement, place
 from nopal_scheduler.proof import Case, Impossible, NotProven
+from nopal_scheduler.scheduler import Scheduler
 from nopal_scheduler.state import State
 
 GIB = 2**30
@@ -123,6 +124,27 @@ def test_others_that_want_to_be_apart_from_it() -> None:
     both = (*there, replace(web("v", "b", alone), needs=Room(1, GIB)))
     assert why(web("x", None, alone), host("a"), host("b"), there=both) == (
         f"0/2 hosts fit: 1 anti-affinity to app=web in topology host, 1 {words}"
+    )
+
+
+def test_labels_of_the_callers_own_are_not_told() -> None:
+    for key in ("app", "1app", "zz"):
+        rule = Rule(RuleKind.AFFINITY, tuple(sorted({key: "db", "@namespace": "shop"}.items())))
+        assert why(web("x", None, rule), host("a")) == (
+            f"0/1 hosts fit: 1 affinity to {key}=db in topology host"
+        )
+
+
+def test_hosts_with_room_that_were_not_tried_are_counted() -> None:
+    hosts = tuple(host(f"h{i:02}", capacity=Room(8, 6 * GIB)) for i in range(12))
+    # What is over its capacity needs more than is left after the loss of any other one.
+    vms = tuple(replace(web(f"v{i}", f"h{i:02}"), needs=Room(1, GIB)) for i in range(12))
+    heavy = replace(web("heavy", "h00"), needs=Room(1, 6 * GIB))
+    answer = Scheduler(Cluster(hosts, (*vms, heavy), Redundancy(1))).place(Vm("x", Room(1, GIB)))
+    assert isinstance(answer, NoPlacement)
+    assert answer.message.startswith("0/12 hosts fit: 8 N+1 impossible (")
+    assert answer.message.endswith(
+        "), 3 with room not tried, 1 insufficient memory (needs 1Gi, 0 free)"
     )
 
 

@@ -16,6 +16,8 @@ from ..rules import Mask
 from ..selectors import Selector
 from ..state import State
 
+UNTOLD = "@"
+"""What keys of labels begin with that are the caller's own, and no words for people."""
 _KINDS = {
     RuleKind.AFFINITY: "affinity to",
     RuleKind.ANTI_AFFINITY: "anti-affinity to",
@@ -58,6 +60,11 @@ def not_admitted(state: State, host: int, why: NotProven | Impossible) -> Refusa
     return Refusal(state.hosts[host].name, reason, detail=detail)
 
 
+def not_asked(state: State, host: int) -> Refusal:
+    """Return the refusal of a host that has room and was not asked whether the redundancy stays."""
+    return Refusal(state.hosts[host].name, "with room not tried")
+
+
 def rule_words(rule: Rule) -> str:
     """Return a rule in words: "anti-affinity to app=web in topology rack"."""
     apart = f" (at most {rule.max_skew} apart)" if rule.kind is RuleKind.SPREAD else ""
@@ -95,4 +102,5 @@ def broken_rules(state: State, vm: Vm) -> Iterator[tuple[str, Mask]]:
 
 
 def _selector(selector: Selector) -> str:
-    return ",".join(f"{key}={value}" for key, value in selector) or "every VM"
+    told = (f"{key}={value}" for key, value in selector if not key.startswith(UNTOLD))
+    return ",".join(told) or "every VM"
