@@ -77,8 +77,8 @@ class HostPool(ApiModel):
     raw_used_percent: Annotated[int, Field(ge=0, le=100)]
     """How full they are, rounded up to a multiple of 5."""
     raw_space: Failures
-    """Losses of the largest domains (hosts, where failureDomain is osd) after which the rest has
-    space for the copies that are made anew: see Zone."""
+    """Losses of the largest failureDomain (hosts, where that is osd) after which the rest has space
+    for the copies that are made anew: see Zone."""
 
 
 class HostStatus(ApiModel):

@@ -16,7 +16,8 @@ class PlacementRule(ApiModel):
     """Near to, or away from, other virtual machines of the same namespace."""
 
     match_labels: MatchLabels
-    """Labels of the virtual machines that are meant, all of them: their metadata.labels."""
+    """Labels of the virtual machines that are meant, all of them: their metadata.labels, as they
+    were when they got their host."""
     topology_key: TopologyKey | None = None
     """Key of a node label: nodes with one value of it are one place, for example example.com/rack.
     A node without the label is no place for a required rule. Left out: single hosts."""
@@ -35,8 +36,8 @@ class SpreadRule(PlacementRule):
 _Affinity = Annotated[tuple[PlacementRule, ...], Field(max_length=_RULES)]
 
 
-class Placement(ApiModel):
-    """Where the virtual machine wants to be. What is placed is not moved for a change of this."""
+class PlacementRules(ApiModel):
+    """What a host must be, or is best, for a virtual machine."""
 
     node_selector: NodeSelector | None = None
     """Only nodes with these labels."""
@@ -47,16 +48,25 @@ class Placement(ApiModel):
     """Each: where none of these is. A required one keeps them away from this one, too."""
     spread: Annotated[tuple[SpreadRule, ...], Field(max_length=_RULES)] = ()
     """Each: evenly among these."""
+
+
+class Placement(PlacementRules):
+    """Where the virtual machine wants to be. What is placed is not moved for a change of this."""
+
     eviction: Literal["Allowed", "Forbidden"] = "Allowed"
     """Whether plans that balance or empty hosts may move it. Nothing moves a virtual machine by
     itself yet: `python -m nopal_scheduler balance` and `evacuate` keep to it."""
 
 
+HostLoss = Literal["Restart", "Leave"]
+
+
 class Availability(ApiModel):
     """What becomes of the virtual machine when its host is lost."""
 
-    host_loss: Literal["Restart", "Leave"] = "Restart"
-    """Restart: the zone's spec.redundancy keeps room for it on other hosts. Leave: it waits for its
-    host, and no room is kept."""
+    host_loss: HostLoss = "Restart"
+    """Restart: the zone's spec.redundancy keeps room for it on other hosts, as much as it was
+    assigned. Leave: it waits for its host, and no room is kept. Leave counts at once, Restart at
+    the next start after powerState Stopped: only then is it known that there is room."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """The higher, the earlier it is restarted after a loss. Left out: 0."""

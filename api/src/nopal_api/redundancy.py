@@ -11,6 +11,7 @@ from .selectors import TopologyKey
 MAX_FAILURES = 3
 FIT_LIMIT = 100
 """Up to which it is counted what more fits."""
+LIMIT_LENGTH = 512
 Failures = Annotated[int, Field(ge=0, le=MAX_FAILURES)]
 
 
@@ -50,9 +51,10 @@ class PoolRedundancy(ApiModel):
     """Losses at once after which every object still has minSize copies, 3 at most: size - minSize,
     where no two copies of an object are in what is lost together."""
     raw_space: Failures
-    """Losses after which the rest of the cluster has space for the copies that Ceph makes anew, 3
-    at most; all OSDs count, at most 85 % full afterwards. A figure that was reached is kept up to
-    90 %."""
+    """Losses of the largest of what the pool's CRUSH rule keeps copies apart by (of hosts, where
+    that is OSDs) after which the rest of the cluster has space for the copies that Ceph makes anew,
+    3 at most; all OSDs count, at most 85 % full afterwards. A figure that was reached is kept up to
+    90 %. With a topologyKey it is not counted in that: a rack may be more than one of these."""
 
 
 class RedundancyStatus(ApiModel):
@@ -78,6 +80,8 @@ class Fit(ApiModel):
     name: DnsLabel
     """Name of the standard size."""
     count: Annotated[int, Field(ge=0, le=FIT_LIMIT)]
-    """So many more, with spec.redundancy kept. Counting ends at 100, in large zones earlier."""
-    limit: Annotated[str, StringConstraints(max_length=512)] = ""
-    """What the next one lacks; empty where counting ended and there is room for more."""
+    """So many more, with spec.redundancy kept: just so many where limit is given, else at least so
+    many. Counting ends at 100, and earlier where it takes long: in zones of more than some sixty
+    hosts, or with redundancy."""
+    limit: Annotated[str, StringConstraints(max_length=LIMIT_LENGTH)] = ""
+    """What the next one lacks; empty where counting ended before one was refused."""

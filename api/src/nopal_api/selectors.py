@@ -37,6 +37,11 @@ TopologyKey = Annotated[
         min_length=1,
         max_length=317,
     ),
+    Field(
+        json_schema_extra=crd(
+            rules=(Rule("self != 'host'", "leave topologyKey out for single hosts"),)
+        )
+    ),
 ]
 """The key of a node label; the nodes that have one value of it belong together."""
 

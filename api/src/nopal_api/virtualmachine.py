@@ -21,7 +21,8 @@ from .base import (
 )
 from .conditions import Conditions
 from .countables import Countables, Counted
-from .placement import Availability, Placement
+from .placement import Availability, HostLoss, Placement, PlacementRules
+from .selectors import LabelKey, LabelValue
 from .shared import CpuFeature, Location, NameRef, Parent
 
 PowerState = Literal["Running", "Stopped"]
@@ -39,6 +40,10 @@ VmDiskName = Annotated[
 CpuFeatures = Annotated[
     tuple[CpuFeature, ...], Field(max_length=64, json_schema_extra=crd(list_set=True))
 ]
+
+
+LABEL_LIMIT = 64
+"""So many labels of a virtual machine count for the rules of others."""
 
 
 class Cpu(ApiModel):
@@ -163,9 +168,11 @@ class VirtualMachineSpec(ApiModel):
     again unless it shut itself down. Never: leave it; set powerState to Stopped and then to Running
     to start it again."""
     cpu: Cpu
-    """Processors. A change takes effect at the next start."""
+    """Processors. A change takes effect at the next start after powerState Stopped: until then the
+    zone counts what was assigned, also in the room that it keeps on other hosts."""
     memory: Memory
-    """Memory. A change takes effect at the next start."""
+    """Memory. A change takes effect at the next start after powerState Stopped: until then the zone
+    counts what was assigned, also in the room that it keeps on other hosts."""
     disks: Annotated[
         tuple[VmDisk, ...],
         Field(max_length=16, json_schema_extra=crd(list_map=("name",))),
@@ -188,7 +195,9 @@ class VirtualMachineSpec(ApiModel):
     {example.com/licence: 1}. It is counted, and nothing is attached to the guest. A change takes
     effect at the next start."""
     placement: Placement = Placement()
-    """Where it wants to be. Counts when it gets a host; what has one is not moved."""
+    """Where it wants to be. Counts when it gets a host, and stays as it was then until the next
+    start after powerState Stopped; so do metadata.labels, by which rules of others select (the
+    first 64 in the order of their keys). What has a host is not moved."""
     availability: Availability = Availability()
     """What becomes of it when its host is lost."""
     shutdown: Shutdown = Shutdown()
@@ -253,6 +262,14 @@ class Assignment(ApiModel):
     """CPU features that the host had, and without which it starts no guest."""
     resources: Counted = Field(default_factory=dict)
     """What it takes of the host's spec.resources."""
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=LABEL_LIMIT)] = Field(
+        default_factory=dict
+    )
+    """Its labels of then, by which rules of others select."""
+    rules: PlacementRules | None = None
+    """Its rules of then: they count while it has this host, and where it could restart."""
+    host_loss: HostLoss = "Restart"
+    """Whether room is kept for it on other hosts."""
 
 
 class LastExit(ApiModel):

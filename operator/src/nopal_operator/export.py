@@ -53,7 +53,7 @@ def _named(world: World, vm: Vm) -> Vm:
 def _waiting(known: Known[VirtualMachine]) -> Vm:
     record, model = known.record, known.model
     networks = (interface.network.name for interface in model.spec.interfaces)
-    vm = candidate(record, model, demand=Demand.asked(model), networks=networks)
+    vm = candidate(record, model, demand=Demand.asked(model, record.labels), networks=networks)
     return replace(vm, name=_name(record.key))
 
 

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from nopal_api.kinds import HOST
 from nopal_operator.places import not_usable
 from nopal_operator.world import World
 from nopal_runtime.kube.api import Body
@@ -28,7 +29,7 @@ class Liveness:
       begins anew, because the hosts could not renew either.
     - A Lease that was only ever seen standing still proves nothing: its host may have died before
       the operator started. It gets no new work until its Lease moves, and is not called silent
-      before a whole span has passed.
+      before a whole span has passed. A Host without a Lease is as one whose Lease stands still.
 
     Args:
         world: gets the findings.
@@ -54,6 +55,8 @@ class Liveness:
         self._listed_at = now
         for lease in leases:
             self._take(lease, now, is_first=is_first)
+        for host in self._world.keys(HOST):
+            self._seen.setdefault(host.name, _Seen("", now, _DEFAULT_SPAN, moved=False))
         return tuple(name for name in sorted(self._seen) if self._refresh(name, now))
 
     def note_hosts(self, names: Iterable[str]) -> None:

@@ -112,6 +112,20 @@ def test_a_lease_that_is_deleted_runs_out(watched: Watched) -> None:
     assert watched.state("n1") is False
 
 
+async def test_a_host_without_a_lease_is_silent_after_a_span() -> None:
+    watched = Watched()
+    await watched.lab.host("n1", heartbeat=None)
+    await watched.lab.sync()
+    for _ in range(15):
+        watched.look()
+        assert watched.state("n1") is None
+    assert watched.look() == ("n1",)
+    assert watched.state("n1") is False
+    watched.renew("n1")
+    assert watched.look() == ("n1",)
+    assert watched.state("n1") is True
+
+
 async def test_since_when_a_host_is_not_usable() -> None:
     watched = Watched()
     lab = watched.lab

@@ -106,16 +106,30 @@ async def test_what_has_a_host_keeps_it_whatever_the_rules_say_later(racks: Lab)
     assert racks.said(first).status == "True"
 
 
-async def test_labels_that_change_count_from_then_on(racks: Lab) -> None:
-    first = vm(racks, "one", "db")
+async def test_labels_and_rules_count_as_they_were_at_the_start(racks: Lab) -> None:
+    first = vm(racks, "one", "db", antiAffinity=[app("web", topologyKey="zone")])
     await placed(racks, first)
-    apart = vm(racks, "two", antiAffinity=[app("db", topologyKey="zone")])
-    await racks.refused(apart)
+    vm(racks, "one", "other")
+    near = vm(racks, "two", affinity=[app("db")])
+    assert await placed(racks, near) == racks.model(first).status.assignment.node_name
+    assert "anti-affinity to app=web" in (await racks.refused(vm(racks, "three", "web")))[1]
+
+    stopped = objects.vm("one", powerState="Stopped")
+    racks.put(VIRTUAL_MACHINE, stopped)
+    await racks.release(first)
     racks.dirty.clear()
-    vm(racks, "one", "web")
     await racks.sync()
-    assert apart in racks.dirty
-    assert await placed(racks, apart)
+    third = Key("VirtualMachine", "default", "three")
+    assert third in racks.dirty
+    assert await placed(racks, third)
+
+
+async def test_of_very_many_labels_the_first_count(racks: Lab) -> None:
+    body = objects.vm("one")
+    body["metadata"]["labels"] = {f"k{i:03}": "v" for i in range(100)}
+    key = racks.put(VIRTUAL_MACHINE, body)
+    assert await placed(racks, key)
+    assert list(racks.model(key).status.assignment.labels) == [f"k{i:03}" for i in range(64)]
 
 
 async def test_a_draining_host_takes_nothing(lab: Lab) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nopal_api.conditions import condition
-from nopal_api.kinds import VIRTUAL_MACHINE
+from nopal_api.kinds import HOST, VIRTUAL_MACHINE
 from nopal_api.names import MANAGER_NODE
 from nopal_api.zone import ZoneStatus
 from nopal_operator.reconcile.plan import Reserve
@@ -80,7 +80,7 @@ async def test_who_was_refused_is_placed_when_it_becomes_possible(n1: Lab) -> No
     keys = await fill(n1, 5)
     n1.dirty.clear()
     for i in range(4):
-        n1.vm(f"vm{i}", memory={"size": "6Gi"}, availability={"hostLoss": "Leave"})
+        await n1.act(n1.vm(f"vm{i}", memory={"size": "6Gi"}, availability={"hostLoss": "Leave"}))
     await n1.sync()
     assert keys[4] in n1.dirty
     await n1.act(keys[4])
@@ -195,6 +195,18 @@ async def test_a_host_that_is_down_is_lost_already(n1: Lab) -> None:
     assert status.redundancy.failures == 0
 
 
+async def test_a_host_that_is_not_there_any_more_is_lost_already(n1: Lab) -> None:
+    keys = await fill(n1, 1)
+    gone = n1.model(keys[0]).status.assignment.node_name
+    n1.kube.strip_finalizers(HOST, gone)
+    n1.kube.remove(HOST, gone)
+    status, word, message = await told(n1)
+    assert word == "False: HostsDown"
+    assert gone in message
+    assert status.redundancy is not None
+    assert status.redundancy.compute == 0
+
+
 async def test_nothing_new_is_said_while_hosts_are_unclear(n1: Lab) -> None:
     keys = await fill(n1, 5)
     before, word, _ = await told(n1)
@@ -207,6 +219,14 @@ async def test_nothing_new_is_said_while_hosts_are_unclear(n1: Lab) -> None:
     assert n1.writes() == 0
     after, again, _ = await told(n1)
     assert (after, again) == (before, word)
+
+
+async def test_a_new_spec_is_not_answered_with_an_old_word(n1: Lab) -> None:
+    assert (await told(n1))[1] == "True: Survives"
+    n1.heartbeats.update(dict.fromkeys(n1.world.heartbeats))
+    n1.zone(redundancy={"failures": 2})
+    status, word, _ = await told(n1)
+    assert (status.redundancy, word) == (None, "Unknown: HostsUnclear")
 
 
 async def test_unclear_from_the_start() -> None:

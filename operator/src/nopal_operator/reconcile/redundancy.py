@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 from nopal_api.conditions import Condition, condition
 from nopal_api.host import HostPool
+from nopal_api.kinds import VIRTUAL_MACHINE
 from nopal_api.redundancy import MAX_FAILURES, PoolRedundancy, Redundancy, RedundancyStatus
 from nopal_api.zone import Zone
 from nopal_operator.assessment import Assessment
+from nopal_operator.candidates import with_names
 from nopal_operator.places import not_ready
 from nopal_operator.world import Known, World
 from nopal_scheduler import Impossible, NotProven
 
 REDUNDANT = "Redundant"
+REMEDY = "Add hosts, stop virtual machines, or give some availability.hostLoss: Leave."
+"""For a zone without room for what a loss would leave without a host."""
 _WITHIN_HOSTS = ("osd", "host")
 
 
@@ -30,27 +34,59 @@ def survival(world: World, zone: Known[Zone], assessment: Assessment) -> Surviva
     if wanted is None or not wanted.failures:
         return Survival()
     pools, unknown = _pools(world, zone)
-    compute = max(0, assessment.proven - len(assessment.down))
+    down = (*assessment.down, *_gone(world, zone))
+    compute = max(0, assessment.proven - len(down))
     least = min((compute, *(min(p.copies, p.raw_space) for p in pools)))
     status = RedundancyStatus(failures=None if unknown else least, compute=compute, pools=pools)
-    word, reason, message = _judge(wanted, assessment, status, unknown)
-    return Survival(status, _say(zone, word, reason, message))
+    word, reason, message = _judge(wanted, assessment, status, down=down, unknown=unknown)
+    return Survival(status, _say(zone, word, reason, called(world, message)))
+
+
+def called(world: World, message: str) -> str:
+    """Return the scheduler's words with virtual machines as NAMESPACE/NAME: a zone is everybody's.
+
+    Whoever may read zones reads these names; to owners of other virtual machines they are not told.
+    """
+
+    def name(uid: str) -> str:
+        vm = world.vm_by_uid(uid)
+        return f'vm "{vm.record.namespace}/{vm.record.name}"' if vm is not None else "a vm"
+
+    return with_names(message, name)
 
 
 def unclear(zone: Known[Zone]) -> Survival:
-    """Return what is told while not every host was heard of: what was told before, or nothing."""
+    """Return what is told while not every host was heard of: what was told of the same spec."""
     wanted, status = zone.model.spec.redundancy, zone.model.status
     if wanted is None or not wanted.failures:
         return Survival()
     said = next((c for c in status.conditions if c.type == REDUNDANT), None)
-    if said is not None:
+    if said is not None and said.observed_generation == zone.record.generation:
         return Survival(status.redundancy, said)
-    message = "not every host of the zone has been heard of yet"
+    message = "not every host of the zone has been heard of yet: wait, or see kubectl get hosts."
     return Survival(None, _say(zone, "Unknown", "HostsUnclear", message))
 
 
+def _gone(world: World, zone: Known[Zone]) -> tuple[str, ...]:
+    """Return nodes without a Host whose virtual machines restart: nobody is there for them."""
+    there = {host.record.name for host in world.hosts()}
+    name, found = zone.record.name, set()
+    for key in world.keys(VIRTUAL_MACHINE):
+        facts = world.vm_facts(key)
+        if facts is not None and facts.zone == name and facts.hold is not None:
+            hold = facts.hold
+            if hold.vm.restarts and hold.host not in there:
+                found.add(hold.host)
+    return tuple(sorted(found))
+
+
 def _judge(
-    wanted: Redundancy, assessment: Assessment, status: RedundancyStatus, unknown: tuple[str, ...]
+    wanted: Redundancy,
+    assessment: Assessment,
+    status: RedundancyStatus,
+    *,
+    down: tuple[str, ...],
+    unknown: tuple[str, ...],
 ) -> tuple[str, str, str]:
     """Return status, reason and message of the condition: the first thing that is not as asked."""
     k, what = wanted.failures, wanted.topology_key or "host"
@@ -58,10 +94,13 @@ def _judge(
         verdict = assessment.verdict
         reason = "ComputeImpossible" if isinstance(verdict, Impossible) else "ComputeNotProven"
         why = verdict.message if isinstance(verdict, NotProven | Impossible) else "not proven"
-        return "False", reason, f"{why}. Add hosts, or stop virtual machines."
+        return "False", reason, f"{why}. {REMEDY}"
     if status.compute < k:
-        down = ", ".join(assessment.down[:3])
-        return "False", "HostsDown", f"lost already, with virtual machines that restart: {down}"
+        message = (
+            f"lost already, with virtual machines that restart: {', '.join(down[:3])}. Bring the"
+            " hosts back, or delete those virtual machines."
+        )
+        return "False", "HostsDown", message
     for pool in status.pools:
         if pool.copies < k:
             return "False", "TooFewCopies", _copies(pool, wanted, what)

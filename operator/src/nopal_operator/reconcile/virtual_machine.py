@@ -6,7 +6,7 @@ from nopal_api.names import FINALIZER, MANAGER_ASSIGNMENT, MANAGER_OPERATOR
 from nopal_api.shared import VmClaim
 from nopal_api.virtualmachine import Assignment, VirtualMachine
 from nopal_api.zone import Zone
-from nopal_operator.candidates import candidate, without_namespace
+from nopal_operator.candidates import candidate, with_names
 from nopal_operator.demand import Demand
 from nopal_operator.facts import is_live, left_down
 from nopal_operator.places import is_unclear, place_in
@@ -30,6 +30,7 @@ from nopal_operator.reconcile.plan import (
     repair_finalizer,
     wire,
 )
+from nopal_operator.reconcile.redundancy import REMEDY
 from nopal_operator.schedulers import Hold
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
@@ -105,11 +106,11 @@ def _schedule(world: World, vm: Known[VirtualMachine], now: float) -> Plan:
 
 
 def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step, ...]:
-    demand = Demand.asked(vm.model)
+    demand = Demand.asked(vm.model, vm.record.labels)
     wanted = candidate(vm.record, vm.model, demand=demand, networks=needs.networks)
     placement = place_in(world, needs.zone, wanted)
     if isinstance(placement, NoPlacement):
-        raise _no_host(placement, vm, needs.zone)
+        raise _no_host(world, placement, vm, needs.zone)
     epoch = next_epoch(world, vm, (disk for disk, _ in needs.disks))
     claim = VmClaim(
         vm_name=vm.record.name, vm_uid=vm.record.uid, node_name=placement.host, epoch=epoch
@@ -123,6 +124,9 @@ def _assign(world: World, vm: Known[VirtualMachine], needs: Needs) -> tuple[Step
         memory=demand.memory,
         cpu_features=demand.cpu_features,
         resources=dict(demand.resources),
+        labels=dict(demand.labels),
+        rules=demand.rules,
+        host_loss=demand.host_loss,
     )
     # All virtual machines claim in one order: two that want the same disks would otherwise each get
     # one, give it back, and so on.
@@ -146,11 +150,14 @@ def _is_told(vm: Known[VirtualMachine]) -> bool:
 def _bound(world: World, vm: Known[VirtualMachine]) -> tuple[Step, ...]:
     """See that its disks are its own, and say that it has a host.
 
-    The latter not while it is to stop, because the release is said soon after.
+    The latter not while it is to stop, because the release is said soon after. Room that is not to
+    be kept any more elsewhere is given back at once: asking for it again waits for a start.
     """
     assignment, claims = vm.model.status.assignment, restore_claims(world, vm)
     if assignment is None or vm.model.spec.power_state == "Stopped":
         return claims
+    if vm.model.spec.availability.host_loss == "Leave":
+        assignment = assignment.model_copy(update={"host_loss": "Leave"})
     shown = wire(assignment=assignment, conditions=(_scheduled(vm, assignment),))
     return (*claims, ApplyStatus(vm.record, MANAGER_ASSIGNMENT, shown))
 
@@ -218,8 +225,10 @@ def _scheduled(vm: Known[VirtualMachine], assignment: Assignment) -> Condition:
     )
 
 
-def _no_host(answer: NoPlacement, vm: Known[VirtualMachine], zone: Known[Zone]) -> UnmetError:
-    message = without_namespace(answer.message, vm.record.namespace)
+def _no_host(
+    world: World, answer: NoPlacement, vm: Known[VirtualMachine], zone: Known[Zone]
+) -> UnmetError:
+    message = with_names(answer.message, lambda uid: _seen_from(world, vm.record, uid))
     if not answer.hosts:
         return UnmetError(
             "Unschedulable",
@@ -229,7 +238,16 @@ def _no_host(answer: NoPlacement, vm: Known[VirtualMachine], zone: Known[Zone]) 
     if any(refusal.reason.startswith("N+") for refusal in answer.refusals):
         return UnmetError(
             "RedundancyNotKept",
-            f'{message}. Zone "{zone.record.name}" asks for spec.redundancy: add hosts, stop'
-            " virtual machines, or give some availability.hostLoss: Leave.",
+            f'{message}. Zone "{zone.record.name}" asks for spec.redundancy. {REMEDY}',
         )
     return UnmetError("Unschedulable", message)
+
+
+def _seen_from(world: World, record: Record, uid: str) -> str:
+    """Return what a virtual machine is called to another one: nothing of other namespaces."""
+    if uid == record.uid:
+        return "it"
+    other = world.vm_by_uid(uid)
+    if other is None or other.record.namespace != record.namespace:
+        return "a virtual machine"
+    return f'vm "{other.record.name}"'

@@ -4,13 +4,14 @@
 from nopal_api.conditions import Condition, condition, find
 from nopal_api.names import MANAGER_OPERATOR
 from nopal_api.quantity import MIB
+from nopal_api.redundancy import LIMIT_LENGTH, Fit
 from nopal_api.shared import Resources
 from nopal_api.zone import HostCount, Zone, ZoneStatus
 from nopal_operator.assessment import Assessment
 from nopal_operator.places import capacity_of, is_unclear, not_ready, site_of
 from nopal_operator.reconcile.host import is_contested
 from nopal_operator.reconcile.plan import ApplyStatus, Plan, conditions, wire
-from nopal_operator.reconcile.redundancy import REDUNDANT, Survival, survival, unclear
+from nopal_operator.reconcile.redundancy import REDUNDANT, Survival, called, survival, unclear
 from nopal_operator.world import Known, World
 from nopal_runtime.kube.api import Key
 from nopal_scheduler import Room
@@ -42,7 +43,7 @@ def plan(world: World, key: Key, *, now: float) -> Plan:
         told, fits = unclear(zone), there.fits
     else:
         assessment, again = _assessment(world, zone, now)
-        told, fits = survival(world, zone, assessment), assessment.fits
+        told, fits = survival(world, zone, assessment), _named(world, assessment.fits)
     shown = wire(
         observedGeneration=wanted.observed_generation,
         hosts=wanted.hosts,
@@ -69,6 +70,12 @@ def _assessment(world: World, zone: Known[Zone], now: float) -> tuple[Assessment
         silent=frozenset(name for name, beats in world.heartbeats.items() if beats is False),
         now=now,
         pause=world.patience.zone_status,
+    )
+
+
+def _named(world: World, fits: tuple[Fit, ...]) -> tuple[Fit, ...]:
+    return tuple(
+        fit.model_copy(update={"limit": called(world, fit.limit)[:LIMIT_LENGTH]}) for fit in fits
     )
 
 
