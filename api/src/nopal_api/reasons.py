@@ -285,8 +285,8 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _no("Unschedulable", "It fits on no host; the message says why, host by host."),
                 _no(
                     "RedundancyNotKept",
-                    "It fits on a host, but with it the zone would not survive what"
-                    " spec.redundancy asks for.",
+                    "It fits on a host, but it is not proven that the zone survives with it what"
+                    " spec.redundancy asks for, or does without it.",
                 ),
                 _no("Stopped", "powerState is Stopped: it takes no room."),
                 _no("GuestShutdown", "The guest shut itself down and restartPolicy leaves it so."),

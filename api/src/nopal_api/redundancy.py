@@ -81,7 +81,6 @@ class Fit(ApiModel):
     """Name of the standard size."""
     count: Annotated[int, Field(ge=0, le=FIT_LIMIT)]
     """So many more, with spec.redundancy kept: just so many where limit is given, else at least so
-    many. Counting ends at 100, and earlier where it takes long: in zones of more than some sixty
-    hosts, or with redundancy."""
+    many. Counting ends at 100, and earlier where it would take long, as in large zones."""
     limit: Annotated[str, StringConstraints(max_length=LIMIT_LENGTH)] = ""
     """What the next one lacks; empty where counting ended before one was refused."""

@@ -17,6 +17,7 @@ ZONE: dict[str, tuple[str, Any]] = {
     "less than no failure": ("redundancy.failures", -1),
     "half a failure": ("redundancy.failures", "1"),
     "no label key": ("redundancy.topologyKey", "a b"),
+    "the word for single hosts": ("redundancy.topologyKey", "host"),
     "a size twice": ("standardSizes", [{"name": "s", "cores": 1, "memory": "1Gi"}] * 2),
     "a size without memory": ("standardSizes.0.memory", None),
     "a size that no guest starts with": ("standardSizes.0.memory", "1Mi"),
@@ -29,6 +30,7 @@ RULE: dict[str, tuple[str, Any]] = {
     "no weight": ("0.weight", 0),
     "too much weight": ("0.weight", 101),
     "no topology key": ("0.topologyKey", "-"),
+    "the word for single hosts": ("0.topologyKey", "host"),
 }
 COUNTED: dict[str, tuple[str, Any]] = {
     "cpu by another way": ("resources", {"cpu": 1}),

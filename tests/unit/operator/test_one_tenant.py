@@ -55,7 +55,7 @@ async def n1() -> Lab:
 )
 async def test_an_edit_of_what_runs_stops_nobody(n1: Lab, edit: dict[str, Any]) -> None:
     near = {"affinity": [{"matchLabels": {"app": "db"}}]}
-    small = {"memory": {"size": "1Gi"}}
+    small: dict[str, Any] = {"memory": {"size": "1Gi"}}
     for name in ("one", "two", "three", "four"):
         assert await is_placed(n1, vm(n1, name, app="db", placement=near, **small))
     for name in ("one", "two", "three", "four"):
@@ -65,7 +65,7 @@ async def test_an_edit_of_what_runs_stops_nobody(n1: Lab, edit: dict[str, Any]) 
 
 
 async def test_room_elsewhere_is_given_back_at_once_and_asked_for_at_a_start(n1: Lab) -> None:
-    leave = {"availability": {"hostLoss": "Leave"}}
+    leave: dict[str, Any] = {"availability": {"hostLoss": "Leave"}}
     keys = [vm(n1, f"vm{i}", **leave) for i in range(6)]
     assert all([await is_placed(n1, key) for key in keys])
     for i in range(6):
