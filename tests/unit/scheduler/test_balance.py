@@ -16,7 +16,8 @@ from nopal_scheduler.moving.balance import balance, evacuate
 from nopal_scheduler.moving.measure import score
 from nopal_scheduler.moving.plan import Limits, Move, Plan
 from nopal_scheduler.moving.score import Weights
-from nopal_scheduler.proof import Proof
+from nopal_scheduler.proof import Case, NotProven, Proof
+from nopal_scheduler.proving.unproven import PlainProver
 from nopal_scheduler.scheduler import prover_for
 from nopal_scheduler.state import State
 from support.naiveplacing import fits, holds
@@ -234,6 +235,37 @@ def test_the_proof_is_asked_for_every_step() -> None:
         verdict = prover_for(State(after)).verdict()
         assert isinstance(verdict, Proof)
         assert check_proof(after, verdict) == ()
+
+
+class NothingToB(PlainProver):
+    """Refuses whatever would go to b."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.refused = state.index["b"]
+
+    def admit(self, vm: Vm, host: int) -> NotProven | None:  # type: ignore[override]
+        if host == self.refused:
+            return NotProven(Case(("a",)), (vm.name,))
+        return super().admit(vm, host)
+
+
+def test_what_the_proof_refuses_is_looked_for_elsewhere() -> None:
+    hosts = (host("a"), host("b"), host("c", allocated=Room(1, 0)))
+    vms = (vm("v1", "a"), vm("v2", "a"))
+    state = State(Cluster(hosts, vms))
+    assert [move.target for move in balance(state).moves] == ["b"]
+    assert [move.target for move in balance(state, prover=NothingToB).moves] == ["c"]
+    stay = evacuate(State(Cluster(hosts[:2], vms[:1])), ["a"], prover=NothingToB).stays
+    assert stay[0].why.startswith("0/1 hosts fit: 1 N+0 not proven (")
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_what_was_moved_before_a_refusal_counts_for_the_limit(most: int) -> None:
+    hosts = (host("a"), host("b"), host("c"), host("d"))
+    vms = tuple(vm(f"v{i}", "a") for i in range(8))
+    plan = balance(State(Cluster(hosts, vms)), Limits(moves=most), prover=NothingToB)
+    assert len(plan.moves) == most
 
 
 def test_who_cannot_leave_is_told_why() -> None:

@@ -127,6 +127,9 @@ def test_a_host_that_is_blocked_now_is_no_place_any_more() -> None:
     vms = (vm("v", "a"), vm("w", "a"))
     plan = plan_failover(Cluster(hosts, vms, K1), ["a"], on_loss_of_a(v="b", w="c"))
     assert made(plan) == ["w c*", "v c"]
+    # Who was promised it does not wait for it while others take what is left.
+    vms = (vm("v", "a", 8, priority=1), vm("new", "a", 8))
+    assert made(plan_failover(Cluster(hosts, vms, K1), ["a"], on_loss_of_a(v="b"))) == ["v c"]
 
 
 def test_room_that_was_taken_meanwhile() -> None:
