@@ -2,6 +2,7 @@
 """The operator, put together: watch -> cache -> queue -> world -> plan -> effects -> status."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from random import random
 from typing import Any, NoReturn, Protocol
@@ -90,7 +91,7 @@ class Operator:
         clock = asyncio.get_running_loop().time
         self._settings, self._kube, self._clock = settings, kube, clock
         self.cache = ObjectCache()
-        self.world = World(self.cache, patience=settings.patience)
+        self.world = World(self.cache, patience=settings.patience, computed=time.thread_time)
         self.queue: WorkQueue[Key] = WorkQueue(on_error=_log_error)
         self.liveness = Liveness(
             self.world, clock=clock, longest_gap=3 * settings.heartbeat_seconds + 1.0

@@ -116,14 +116,14 @@ class Schedulers:
         """Return a number that is another one whenever anything in the zone has changed."""
         return self._zone(zone, site).changes
 
-    def cluster(self, site: Site) -> Cluster:
-        """Return the zone with all that holds room there."""
+    def cluster(self, site: Site, redundancy: Redundancy | None = None) -> Cluster:
+        """Return the zone with all that holds room there, to survive what it is to, or other."""
         vms = tuple(
             replace(self._there[uid].vm, host=host.name)
             for host in site.hosts
             for uid in self._on.get(host.name, ())
         )
-        return Cluster(hosts=site.hosts, vms=vms, redundancy=site.redundancy)
+        return Cluster(hosts=site.hosts, vms=vms, redundancy=redundancy or site.redundancy)
 
     def _zone(self, name: str, site: Site, newcomer: Vm | None = None) -> _Zone:
         known = self._zones.get(name)

@@ -3,11 +3,13 @@
 
 Planning is synchronous, so nothing changes while a plan is made: the world is a snapshot that costs
 nothing to take. `changed` is called once for every object that changed, and is the only way in.
+Plans write down what they have computed at some cost: `schedulers`, `sites` and `assessments` keep
+searches and figures, from which the same world gets the same plan without the work.
 Times are plain data, in seconds of one monotonic clock that the caller owns.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -108,9 +110,17 @@ class World:
     Args:
         cache: the objects.
         patience: how long plans wait.
+        computed: seconds of computing so far, which bound what is counted in one plan; without it
+            all is counted.
     """
 
-    def __init__(self, cache: ObjectCache, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        cache: ObjectCache,
+        *,
+        patience: Patience | None = None,
+        computed: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._cache = cache
         self.patience = patience or Patience()
         self.times = Times()
@@ -122,7 +132,7 @@ class World:
         """Another number whenever a host, a node or a zone has changed."""
         self.sites: dict[str, tuple[int, dict[str, bool | None], Site]] = {}
         """By zone: its hosts as last made, with the surroundings and heartbeats of then."""
-        self.assessments = Assessments(self.schedulers)
+        self.assessments = Assessments(self.schedulers, computed=computed)
         self._vms: dict[Key, VmFacts] = {}
         self._disks: dict[Key, DiskFacts] = {}
         self._versions: dict[Key, str] = {}

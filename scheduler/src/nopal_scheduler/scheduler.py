@@ -82,6 +82,11 @@ class Scheduler:
         """Take a virtual machine away; raises KeyError."""
         self._prover.remove(name)
 
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether the whole is proven, without writing the proof down."""
+        return self._prover.is_proven
+
     def verdict(self) -> Verdict:
         """Return the proof that the cluster survives k losses, or what stands against it."""
         return self._prover.verdict()

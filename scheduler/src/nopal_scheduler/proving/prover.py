@@ -29,3 +29,7 @@ class Prover(Protocol):
 
     def verdict(self) -> Verdict:
         """Return the proof of the whole, or what stands against it."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether the whole is proven, without writing the proof down."""

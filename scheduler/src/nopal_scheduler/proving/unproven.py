@@ -28,3 +28,8 @@ class PlainProver:
     def verdict(self) -> Proof:
         """Return the empty proof."""
         return self._proof
+
+    @property
+    def is_proven(self) -> bool:
+        """Tell that nothing is to be proven."""
+        return True
