@@ -167,8 +167,8 @@ def test_the_search_packs_where_spreading_does_not_find_room_for_all() -> None:
     assert made(plan_failover(Cluster(hosts, vms), ["a"])) == ["u b", "v c"]
     assert made(plan_failover(Cluster(hosts, vms[:1]), ["a"])) == ["u c"]
     # Nor is packed for the sake of one that finds no room either way.
-    hosts, vms = (host("a", 99), *THREE[1:]), (vm("u", "a", 4), vm("v", "a", 3), vm("x", "a", 9))
-    assert made(plan_failover(Cluster(hosts, vms), ["a"])) == ["u b", "v c"]
+    three = (vm("u", "a", 4), vm("v", "a", 3), vm("x", "a", 9))
+    assert made(plan_failover(Cluster((host("a", 99), *THREE[1:]), three), ["a"])) == ["u b", "v c"]
 
 
 def test_packing_takes_the_largest_first_too() -> None:
