@@ -13,7 +13,7 @@ from nopal_api.names import (
     MANAGER_NODE,
     image_manager,
 )
-from nopal_operator.dependents import dependents
+from nopal_operator.dependents import dependents, room_given_back
 from nopal_operator.effects import Effects
 from nopal_operator.places import not_usable
 from nopal_operator.reconcile import plan
@@ -149,11 +149,18 @@ class Lab:
 
     async def act(self, key: Key) -> float | None:
         """Plan and act once; return what the queue would be told."""
-        return await self.effects.carry_out(key, await self.plan(key))
+        return await self.carry_out(key, await self.plan(key))
 
     async def act_on_what_is_known(self, key: Key) -> float | None:
         """Plan and act once, however old the cache is."""
-        return await self.effects.carry_out(key, plan(self.world, key, now=self.now))
+        return await self.carry_out(key, plan(self.world, key, now=self.now))
+
+    async def carry_out(self, key: Key, steps: Plan) -> float | None:
+        """Carry out a plan as the operator does."""
+        try:
+            return await self.effects.carry_out(key, steps)
+        finally:
+            self.dirty |= room_given_back(self.world).soon
 
     async def act_all(self) -> None:
         """Act on every object until nothing is written any more."""

@@ -21,7 +21,7 @@ from nopal_api.kinds import (
     Kind,
 )
 from nopal_api.names import HOST_LEASE_NAMESPACE
-from nopal_operator.dependents import Dirty, dependents, heartbeat_changed
+from nopal_operator.dependents import Dirty, dependents, heartbeat_changed, room_given_back
 from nopal_operator.effects import Effects
 from nopal_operator.liveness import Liveness
 from nopal_operator.reconcile import plan
@@ -136,7 +136,10 @@ class Operator:
     async def reconcile(self, key: Key) -> float | None:
         """Plan and act for one object; return the seconds after which to look again."""
         with self._metrics.reconcile(key.kind):
-            return await self._effects.carry_out(key, plan(self.world, key, now=self._clock()))
+            try:
+                return await self._effects.carry_out(key, plan(self.world, key, now=self._clock()))
+            finally:
+                self._mark(room_given_back(self.world))
 
     def checks(self) -> dict[str, Check]:
         """Return what /healthz asks: each tells what is wrong, or nothing."""

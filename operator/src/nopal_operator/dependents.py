@@ -46,6 +46,17 @@ def dependents(world: World, key: Key, change: Change) -> Dirty:
         _of_image(world, dirty, key.name)
     elif key.kind == NETWORK.kind:
         dirty.now.update(world.using_network(key.name))
+    dirty.soon.update(room_given_back(world).soon)
+    return dirty
+
+
+def room_given_back(world: World) -> Dirty:
+    """Return who may get the room of decisions that came to nothing since this was last asked."""
+    dirty = Dirty()
+    for node in world.schedulers.given_back():
+        host = world.host(node)
+        if host is not None and host.model.status.zone:
+            dirty.soon.update(world.waiting(host.model.status.zone))
     return dirty
 
 

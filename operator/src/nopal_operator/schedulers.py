@@ -55,6 +55,7 @@ class Schedulers:
     _load: defaultdict[str, Room] = field(default_factory=lambda: defaultdict(Room))
     _zones: dict[str, _Zone] = field(default_factory=dict)
     _zone_of: dict[str, str] = field(default_factory=dict)
+    _given_back: set[str] = field(default_factory=set)
     _ticks: int = 0
 
     # What holds room.
@@ -78,13 +79,29 @@ class Schedulers:
 
     def assume(self, hold: Hold) -> None:
         """Hold room from now on, until the assignment is seen or known not to be written."""
+        before = self._assumed.get(hold.vm.name)
         self._assumed[hold.vm.name] = hold
         self._settle(hold.vm.name)
+        self._ended(before)
 
     def drop(self, uid: str) -> None:
         """Give back what was assumed: the assignment was not written, or its machine is gone."""
-        if self._assumed.pop(uid, None) is not None:
-            self._settle(uid)
+        before = self._assumed.pop(uid, None)
+        self._settle(uid)
+        self._ended(before)
+
+    def _ended(self, assumed: Hold | None) -> None:
+        """Take note of the room that a decision has given back."""
+        if assumed is not None:
+            there = self._there.get(assumed.vm.name)
+            if there is None or there.host != assumed.host:
+                self._given_back.add(assumed.host)
+
+    def given_back(self) -> frozenset[str]:
+        """Return, once, the hosts on which room was given back that was only assumed."""
+        found = frozenset(self._given_back)
+        self._given_back.clear()
+        return found
 
     def assumed(self) -> int:
         """Return how many decisions have not been seen back yet."""

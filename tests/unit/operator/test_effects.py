@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans carried out: against the version they were computed from, and never a room given twice."""
 
+from contextlib import suppress
+
 import pytest
 
 from nopal_api.kinds import DISK, VIRTUAL_MACHINE
 from nopal_api.names import MANAGER_NODE
-from nopal_runtime.errors import TerminalError, TransientError
+from nopal_operator.reconcile.plan import Reserve
+from nopal_runtime.errors import NopalError, TerminalError, TransientError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.fake import Call
 from support.objects import uses
@@ -119,3 +122,29 @@ async def test_a_room_is_given_back_when_it_is_deleted_first(lab: Lab) -> None:
     assert lab.world.schedulers.assumed() == 0
     assert not lab.is_there(VM)
     assert lab.kube.see(DISK, "root", "default") is not None
+
+
+@pytest.mark.parametrize("ending", ["deleted", "conflict", "refused"])
+async def test_who_waits_hears_of_room_that_was_only_reserved(lab: Lab, ending: str) -> None:
+    """The first one's plan comes to nothing, and the second was refused for its reservation."""
+    await lab.act(lab.vm("other", memory={"size": "13Gi"}))
+    second = lab.vm("second", memory={"size": "13Gi"})
+    lab.vm("vm1", memory={"size": "13Gi"}, disks=uses("root"))
+    first = await lab.plan(VM)
+    reserve = next(step for step in first.steps if isinstance(step, Reserve))
+    lab.world.schedulers.assume(reserve.hold)
+    assert (await lab.refused(second))[0] == "Unschedulable"
+    if ending == "deleted":
+        lab.kube.strip_finalizers(VIRTUAL_MACHINE, "vm1", "default")
+        lab.kube.remove(VIRTUAL_MACHINE, "vm1", "default")
+    elif ending == "conflict":
+        await lab.tell(Key("Disk", "default", "root"), MANAGER_NODE, {"size": "1Gi"})
+    else:
+        fail(lab, "VirtualMachine", "before", TerminalError("Denied", "no"))
+    lab.dirty.clear()
+    with suppress(NopalError):
+        await lab.carry_out(VM, first)
+    assert lab.world.schedulers.assumed() == 0
+    assert second in lab.dirty
+    await lab.act(second)
+    assert lab.said(second).reason == "Assigned"
