@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from nopal_scheduler.checker import check_proof
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
+from nopal_scheduler.placing.place import ranking
 from nopal_scheduler.proof import Impossible, NotProven, Proof
 from nopal_scheduler.proving.backups.prover import BackupProver
 from nopal_scheduler.state import State
@@ -176,10 +177,11 @@ def test_what_does_not_restart_is_nobody_to_count_on() -> None:
 
 
 def test_whom_others_count_on_gets_its_list_first() -> None:
-    """Nine that must be on the host of a small one: its list decides about theirs."""
+    """Twenty that must be on the host of a small one: its list decides about theirs."""
     beside = Rule(RuleKind.AFFINITY, WEB, topology=HOST)
-    others = tuple(Vm(f"x{i}", Room(1, 1), host="a0", rules=(beside,)) for i in range(9))
-    cluster = Cluster(racks(3, 3), (*others, web("v", "a0")), Redundancy(2))
+    others = tuple(Vm(f"x{i:02}", Room(1, 1), host="a0", rules=(beside,)) for i in range(20))
+    hosts = (*racks(1, memory=40), *racks(0, 4, memory=6), *racks(0, 0, 3, memory=40))
+    cluster = Cluster(hosts, (*others, web("v", "a0")), Redundancy(2))
     prover = start(cluster)
     proven(prover, cluster)
     verdict = prover.verdict()
@@ -242,3 +244,41 @@ def test_an_answer_does_not_depend_on_the_order_of_the_input() -> None:
         cluster = walked(Random(seed))  # noqa: S311 - a walk, not a secret
         turned = Cluster(cluster.hosts[::-1], cluster.vms[::-1], cluster.redundancy)
         assert start(cluster).verdict() == start(turned).verdict()
+
+
+GROUPS: tuple[tuple[RuleKind, str] | None, ...] = (
+    None,
+    (RuleKind.ANTI_AFFINITY, HOST),
+    (RuleKind.SPREAD, "rack"),
+    (RuleKind.SPREAD, HOST),
+    (RuleKind.AFFINITY, "rack"),
+    (RuleKind.AFFINITY, HOST),
+)
+
+
+def admitted(seed: int, hosts: tuple[Host, ...], count: int) -> Cluster:
+    """Groups of every kind that came one by one as long as there was room."""
+    random = Random(seed)  # noqa: S311 - a load, not a secret
+    state = State(Cluster(hosts, (), Redundancy(2)))
+    prover = BackupProver(state)
+    first = 0
+    while first < count:
+        kind = random.choice(GROUPS)
+        app = (("app", f"g{first}"),)
+        rules = (Rule(kind[0], app, topology=kind[1]),) if kind else ()
+        end = first + random.choice((2, 3, 4, 6))
+        for number in range(first, end):
+            needs = Room(1, random.choice((1, 1, 2, 2, 4, 8)))
+            vm = Vm(f"v{number:03}", needs, labels=dict(app), rules=rules)
+            any(prover.admit(vm, host) is None for host in list(ranking(state, vm))[:4])
+        first = end
+    assert isinstance(prover.verdict(), Proof)
+    return now(state, Cluster(hosts, (), Redundancy(2)))
+
+
+@pytest.mark.parametrize("seed", [6, 18, 23])
+def test_what_came_one_by_one_is_proven_from_nothing(seed: int) -> None:
+    """A nearly full cluster: who must go together gets room together, and a second try helps."""
+    cluster = admitted(seed, racks(4, 4, 4, memory=64), 150)
+    assert len(cluster.vms) > 140
+    proven(start(cluster), cluster)

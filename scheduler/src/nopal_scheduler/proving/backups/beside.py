@@ -27,7 +27,6 @@ class Beside:
     Args:
         state: Where everything is.
         domain: The failure domain of each host.
-        spans: By topology, how many failure domains each host's domain has hosts in.
         book: Whom rules match.
         stops_of: The stops of a virtual machine by its name; home alone while it has no list.
     """
@@ -37,14 +36,12 @@ class Beside:
         state: State,
         domain: Counts,
         *,
-        spans: Callable[[str], Counts],
         book: GroupBook,
         stops_of: StopsOf,
     ) -> None:
         self._state = state
         self._domain = domain
         self._failures = state.redundancy.failures
-        self._spans = spans
         self._book = book
         self._stops_of = stops_of
 
@@ -102,8 +99,4 @@ class Beside:
             same = domains == domains[other.host] if other.host != NOWHERE else np.False_
             # Where the host is lost with what the other must have lost, they do not meet.
             near &= same | np.isin(self._domain, list(other.lost))
-        home = theirs[0].host
-        if len(theirs) == 1 and self._spans(rule.topology)[home] > 1:
-            # It has no list yet; most likely it gets one in its own domain.
-            near &= domains == domains[home]
         return near

@@ -38,8 +38,6 @@ class _Tally:
     """By domain what must be lost for each that may arrive from elsewhere."""
     leaving: dict[int, Counter[int]]
     """By domain of several failure domains: how many may leave, by failure domain of their home."""
-    floor: int
-    """How low the least may become for the lists that are there."""
 
 
 class Even:
@@ -103,7 +101,7 @@ class Even:
         most = tally.there + 1
         for domain, triggers in tally.arriving.items():
             most[domains == domain] += _most((*triggers, new.lost), self._failures) - 1
-        allowed: Mask = (most <= skew + lower) & (lower >= tally.floor)
+        allowed: Mask = most <= skew + lower
         left = any(domains[stop.host] != home for stop in mine)
         at_home = not own or int(tally.most[mine[0].host]) <= skew + (lower if left else least)
         return np.where(domains == home, home >= 0 and at_home, allowed)
@@ -147,17 +145,7 @@ class Even:
             most[domains == domain] += _most(triggers, self._failures)
         for domain, homes in leaving.items():
             least[domains == domain] -= _largest(homes, self._failures)
-        return _Tally(there, most, least, dict(arriving), dict(leaving), self._floor(key, most))
-
-    def _floor(self, key: Key, most: Counts) -> int:
-        """Return how low the least may become for all lists of those with the rule."""
-        floor = 0
-        for name in self._book.holders(key):
-            hosts = [stop.host for stop in self._stops_of(name)[1:] if stop.host != NOWHERE]
-            if hosts:
-                skew = min(r.max_skew for r in self._book[name].rules if _is(r, key))
-                floor = max(floor, int(most[hosts].max()) - skew)
-        return floor
+        return _Tally(there, most, least, dict(arriving), dict(leaving))
 
 
 def _is(rule: Rule, key: Key) -> bool:

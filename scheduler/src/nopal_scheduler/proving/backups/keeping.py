@@ -40,9 +40,7 @@ class Keeping:
         self.book = GroupBook()
         self._known: dict[str, tuple[Stop, ...]] = {}
         self._spans: dict[str, Counts] = {}
-        self._beside = Beside(
-            state, domain, spans=self._spans_of, book=self.book, stops_of=self._stops_of
-        )
+        self._beside = Beside(state, domain, book=self.book, stops_of=self._stops_of)
         self._even = Even(state, spans=self._spans_of, book=self.book, stops_of=self._stops_of)
 
     def add(self, vm: Vm) -> None:
@@ -80,10 +78,21 @@ class Keeping:
             allowed &= self._even.allowed(vm, key, mine, new)
         return allowed
 
-    def is_beside(self, vm: Vm, hosts: Sequence[int]) -> bool:
-        """Tell whether a list, the home first, keeps the virtual machine's own affinity."""
-        mine = stops(hosts, self._domain)
-        return all(self._beside.holds(vm, r, mine) for r in _own(vm, RuleKind.AFFINITY))
+    def followers(self, vm: Vm) -> list[str]:
+        """Return who has no list yet and must go where this one goes when their home is lost.
+
+        Those that rules want in one domain with it which fails as a whole: one room for them all.
+        """
+        home, found = self._state.host_of(vm.name), set[str]()
+        for key in (*self.book.seen_by(vm), *keys_of(vm)):
+            if key[0] is not RuleKind.AFFINITY or self._spans_of(key[2])[home] != 1:
+                continue
+            domains = self._state.topologies.domains(key[2])
+            for name in (*self.book.matched(key), *self.book.holders(key)):
+                there = domains[self._state.host_of(name)] == domains[home]
+                if there and self.book[name].restarts and not self._listed(name):
+                    found.add(name)
+        return sorted(found - {vm.name})
 
     def broken(self, vms: Iterable[Vm]) -> list[str]:
         """Return who has a list that does not keep its rules, as some have come, gone or changed.

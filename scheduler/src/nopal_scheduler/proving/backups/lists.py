@@ -7,6 +7,7 @@ apart. That holds as long as nobody changes the state without asking.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,15 @@ from .sums import BackupSums
 Hosts = tuple[int, ...]
 _WIDTH = (4, 3, 2)
 """How many hosts are tried at each place of a list before the search gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What a search for one list is told."""
+
+    followed: Amounts
+    """What it needs together with those that must go where it goes."""
+    push: bool
 
 
 class BackupLists:
@@ -86,26 +96,28 @@ class BackupLists:
         Returns:
             The list and, where there is none, the loss up to which the search came.
         """
-        return self._extend(vm, (), self.home(vm), push)
+        followed = self._state.needs(vm)
+        for name in self.keeping.followers(vm):
+            followed = followed + self._state.needs(self._state.vms[name])
+        return self._extend(vm, (), self.home(vm), _Search(followed[:, None], push))
 
     def _extend(
-        self, vm: Vm, chosen: Hosts, lost: Trigger, push: bool
+        self, vm: Vm, chosen: Hosts, lost: Trigger, search: "_Search"
     ) -> tuple[Hosts | None, Trigger]:
         place = len(chosen)
         if place == self._failures:
-            kept = self.keeping.is_beside(vm, (self._state.host_of(vm.name), *chosen))
-            return (chosen, lost) if kept else (None, lost[:-1])
+            return chosen, lost
         furthest = lost
-        for host in self._candidates(vm, chosen, lost, push):
+        for host in self._candidates(vm, chosen, lost, search):
             hosts, reached = self._extend(
-                vm, (*chosen, host), (*lost, int(self._domain[host])), push
+                vm, (*chosen, host), (*lost, int(self._domain[host])), search
             )
             if hosts is not None:
                 return hosts, reached
             furthest = max(furthest, reached, key=len)
         return None, furthest
 
-    def _candidates(self, vm: Vm, chosen: Hosts, lost: Trigger, push: bool) -> list[int]:
+    def _candidates(self, vm: Vm, chosen: Hosts, lost: Trigger, search: "_Search") -> list[int]:
         """Return the cheapest hosts for the next place of a list."""
         state = self._state
         needs = state.needs(vm)[:, None]
@@ -121,10 +133,13 @@ class BackupLists:
         load = self.sums.with_all_of(trigger) + needs
         worst = np.maximum(load, self.sums.worst)
         over = worst - state.free
-        if not push:
+        if not search.push:
             allowed &= (over <= 0).all(axis=0)
+        for_all = allowed & (load + search.followed - needs <= state.free).all(axis=0)
+        if for_all.any():
+            allowed = for_all
         hosts = np.flatnonzero(allowed)
-        if push:
+        if search.push:
             cost = np.maximum(over, 0)
             tie = -self.sums.worst[1, hosts]
         else:

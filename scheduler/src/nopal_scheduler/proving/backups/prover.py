@@ -55,8 +55,9 @@ class BackupProver:
         self._verdict: Verdict | None = None
         for vm in state.vms.values():
             self._count(vm, 1)
-        restarting = [vm for vm in state.vms.values() if vm.restarts]
-        self._retry(restarting, pushing=_PUSHED)
+        self._retry([vm for vm in state.vms.values() if vm.restarts], pushing=_PUSHED)
+        # Who found none found others in the way that have found other hosts since.
+        self._retry([state.vms[name] for name in self._unproven], pushing=_PUSHED)
 
     def admit(self, vm: Vm, host: int) -> NotProven | Impossible | None:
         """Add a virtual machine if everything is proven with it; else change nothing and say why.
@@ -208,21 +209,38 @@ class BackupProver:
         return change
 
     def _retry(self, vms: Iterable[Vm], pushing: int = _RETRIED) -> None:
-        """Find lists for virtual machines that have none, the largest first."""
-        if self._lists is None:
+        """Find lists for virtual machines that have none, the hardest first."""
+        lists = self._lists
+        if lists is None:
             return
         self._verdict = None
-        for vm in sorted(vms, key=self._lists.order):
-            self._unproven[vm.name] = self._lists.home(vm)
-            change = Rehoming(self._state, self._lists, _REHOMED if pushing > 0 else 0)
-            stuck = change.settle([vm])
-            if stuck is None:
-                del self._unproven[vm.name]
+        waiting = sorted(vms, key=lists.order)
+        self._unproven.update((vm.name, lists.home(vm)) for vm in waiting)
+        for vm in waiting:
+            if vm.name not in self._unproven:
                 continue
-            change.undo()
+            # Who must go where it goes gets a list at once, before others take the room.
+            followers = [n for n in lists.keeping.followers(vm) if n in self._unproven]
+            together = [vm, *(self._state.vms[name] for name in followers)]
+            limit = _REHOMED if pushing > 0 else 0
+            if self._settle(lists, together, limit) or (
+                followers and self._settle(lists, [vm], limit)
+            ):
+                continue
             pushing -= 1
-            if stuck[0] == vm.name:
-                self._unproven[vm.name] = stuck[1]
+
+    def _settle(self, lists: BackupLists, vms: list[Vm], limit: int) -> bool:
+        """Find lists for some that have none, and tell whether all have one now, or none."""
+        change = Rehoming(self._state, lists, limit)
+        stuck = change.settle(vms)
+        if stuck is None:
+            for vm in vms:
+                del self._unproven[vm.name]
+            return True
+        change.undo()
+        if stuck[0] == vms[0].name:
+            self._unproven[stuck[0]] = stuck[1]
+        return False
 
     def _enter(self, vm: Vm, host: int) -> None:
         self._state.add(vm, host)
