@@ -4,10 +4,10 @@
 from collections.abc import Sequence
 
 from .answer import NoPlacement, Placement
-from .model import Cluster, Vm
+from .model import Cluster, RuleKind, Vm
 from .placing.explain import not_admitted, not_asked
 from .placing.place import no_placement, place, ranking
-from .proof import Proof, Verdict
+from .proof import NotProven, Proof, Verdict
 from .proving.backups.prover import BackupProver
 from .proving.cases.prover import CaseProver, count_cases
 from .proving.prover import Prover
@@ -53,6 +53,9 @@ class Scheduler:
     def admit(self, vm: Vm) -> Placement | NoPlacement:
         """Add a virtual machine on the best host that keeps the cluster's redundancy.
 
+        Where nothing is proven, on the best one with which all is: one that others must be near to
+        was stopped, and is to come back.
+
         Returns:
             The host that it is on now; or why it is on none, and nothing has changed.
 
@@ -60,10 +63,10 @@ class Scheduler:
             ValueError: there is a virtual machine of that name.
         """
         refused = []
-        candidates = self._candidates(vm)
+        candidates, is_missed = self._candidates(vm), self._is_missed(vm)
         for host in candidates[:_TRIES]:
             why = self._prover.admit(vm, host)
-            if why is None:
+            if why is None or (is_missed and self._makes_whole(vm, host)):
                 return Placement(self.state.hosts[host].name)
             refused.append(not_admitted(self.state, host, why))
         refused += (not_asked(self.state, host) for host in candidates[_TRIES:])
@@ -95,6 +98,26 @@ class Scheduler:
         """Return the proof; None if there is none."""
         verdict = self.verdict()
         return verdict if isinstance(verdict, Proof) else None
+
+    def _is_missed(self, vm: Vm) -> bool:
+        """Tell whether what has no place after a loss may have one with this virtual machine."""
+        if self._prover.is_proven:
+            return False
+        verdict = self._prover.verdict()
+        unplaced = verdict.unplaced if isinstance(verdict, NotProven) else ()
+        rules = (rule for name in unplaced for rule in self.state.vms[name].rules)
+        return any(
+            rule.required and rule.kind is not RuleKind.ANTI_AFFINITY and rule.matches(vm.labels)
+            for rule in rules
+        )
+
+    def _makes_whole(self, vm: Vm, host: int) -> bool:
+        """Add a virtual machine if all is proven with it; tell whether it is there now."""
+        self._prover.add(vm, host)
+        if self._prover.is_proven:
+            return True
+        self._prover.remove(vm.name)
+        return False
 
     def _candidates(self, vm: Vm) -> Sequence[int]:
         """Return the hosts to ask for, best first; those with room in every loss before others."""

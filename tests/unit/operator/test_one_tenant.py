@@ -84,6 +84,21 @@ async def test_one_that_is_to_stop_may_change_its_mind(n1: Lab) -> None:
     assert (await said(n1))[0] == "PoolsUnknown"
 
 
+async def test_one_that_others_must_be_near_to_comes_back(n1: Lab) -> None:
+    small: dict[str, Any] = {"memory": {"size": "1Gi"}}
+    near = {"affinity": [{"matchLabels": {"app": "db"}}]}
+    first = vm(n1, "db", app="db", **small)
+    assert await is_placed(n1, first)
+    assert await is_placed(n1, vm(n1, "web", placement=near, **small))
+    vm(n1, "db", app="db", powerState="Stopped", **small)
+    await n1.release(first)
+    assert (await said(n1))[0] == "ComputeNotProven", "nobody is there whom web could be near to"
+    assert not await is_placed(n1, vm(n1, "theirs", "other", **small))
+    assert await is_placed(n1, vm(n1, "db", app="db", **small))
+    assert (await said(n1))[0] == "PoolsUnknown"
+    assert await is_placed(n1, vm(n1, "theirs", "other", **small))
+
+
 async def test_stopped_and_started_again_in_a_zone_that_is_full(n1: Lab) -> None:
     keys = [vm(n1, f"vm{i}") for i in range(4)]
     assert all([await is_placed(n1, key) for key in keys])
