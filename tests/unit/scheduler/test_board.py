@@ -3,12 +3,13 @@
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
+from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 from nopal_scheduler.moving.anneal import anneal
 from nopal_scheduler.moving.board import Board
 from nopal_scheduler.moving.course import Course
@@ -161,6 +162,46 @@ def test_what_is_barred_or_fixed_is_not_found() -> None:
     assert second is not None
     assert second.vm == "w"
     assert Board(state, DEFAULT_WEIGHTS, fixed=("v", "w")).best(0) is None
+    alike = tuple(Vm(name, Room(1, 3), host="a") for name in "vw")
+    twins = Board(State(Cluster(hosts, alike)), DEFAULT_WEIGHTS)
+    assert twins.best(0)
+    twins.bar("v", 1)
+    second = twins.best(0)
+    assert second is not None
+    assert second.vm == "w", "it is like v, but not barred"
+
+
+def test_off_a_blocked_host_only_where_it_is_to_be_emptied() -> None:
+    hosts = (Host("a", Room(8, 8), blocked="not ready"), Host("b", Room(8, 8)))
+    state = State(Cluster(hosts, (Vm("v", Room(1, 4), host="a"),)))
+    assert Board(state, DEFAULT_WEIGHTS).best(float("-inf")) is None
+    found = Board(state, DEFAULT_WEIGHTS, leave=(0,)).best(0)
+    assert found is not None
+    assert (found.vm, found.target) == ("v", 1)
+
+
+def test_who_may_change_places() -> None:
+    hosts = (Host("a", Room(9, 100)), Host("b", Room(9, 100)))
+    large = (Vm(f"big{i}", Room(0, 20), host="a") for i in range(4))
+    vms = (*large, *(Vm(f"small{i}", Room(0, 10), host="b") for i in range(4)))
+    even = Weights(vms=100)
+
+    def found(*hosts: Host, vms: tuple[Vm, ...] = vms, **more: Any) -> tuple[str, ...]:
+        pair = Board(State(Cluster(hosts, vms)), even, **more).exchange(0)
+        return tuple(each.vm for each in pair) if pair else ()
+
+    assert found(*hosts) == ("big0", "small0")
+    assert found(*hosts, price=1.0) == ()
+    assert found(*hosts, leave=(0,)) == ()
+    apart = Rule(RuleKind.ANTI_AFFINITY, (("app", "db"),))
+    assert found(*hosts, vms=tuple(replace(vm, rules=(apart,)) for vm in vms)) == ()
+    # One of them goes first, so there has to be room for it before the other leaves.
+    assert found(Host("a", Room(9, 85)), Host("b", Room(9, 55))) == ()
+    board = Board(State(Cluster(hosts, vms)), even)
+    board.bar("big0", 1)
+    pair = board.exchange(0)
+    assert pair is not None
+    assert pair[0].vm == "big1"
 
 
 def move(name: str, source: str, target: str) -> Move:
