@@ -13,7 +13,8 @@ from nopal_scheduler.model import HOST, Rule, RuleKind, Vm, vm_cost
 NAMESPACE = "@namespace"
 """A label that every virtual machine has for the scheduler: rules select in their own namespace.
 It is no key that a user could give, and the scheduler does not tell keys with an @."""
-_BY_UID = re.compile(r'vm "([^"]*)"')
+_BY_UID = re.compile(r'(?:vm )?"([^"]*)"')
+"""Nothing but virtual machines is in quotes in the scheduler's words."""
 
 
 def candidate(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from nopal_api.kinds import VIRTUAL_MACHINE
+from nopal_operator.candidates import with_names
 from nopal_runtime.kube.api import Key
 from support import objects
 from support.operatorlab import GIB, Lab
@@ -134,6 +135,13 @@ async def test_memory_that_shrinks_below_what_is_there(n1: Lab) -> None:
     assert [n1.model(key).status.assignment.node_name for key in keys] == homes
     await n1.host(shrunk)
     assert await is_placed(n1, waits)
+
+
+def test_every_name_in_the_schedulers_words_is_found() -> None:
+    words = 'has room for vm "u1" and may take it: "u2" requires affinity by rack'
+    assert with_names(words, {"u1": "it", "u2": "one"}.__getitem__) == (
+        "has room for it and may take it: one requires affinity by rack"
+    )
 
 
 async def test_who_is_named_to_whom(n1: Lab) -> None:
