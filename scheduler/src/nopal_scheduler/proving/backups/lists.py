@@ -3,7 +3,8 @@
 
 What is here is always a proof for the virtual machines that have a list: each list was taken only
 where no loss of k domains sends more to a host than it has free, or two to one domain that must be
-apart. That holds as long as nobody changes the state without asking.
+apart. That holds as long as nobody changes the state without asking. Of affinity and spread see
+`keeping`.
 """
 
 from collections.abc import Iterator
