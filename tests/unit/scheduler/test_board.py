@@ -247,9 +247,11 @@ def test_a_worse_proof_is_refused_and_leaves_no_trace() -> None:
         Vm("s", Room(1, 6), host="c"),
         Vm("t", Room(1, 1), host="c"),
     )
-    course = Course(State(Cluster(hosts, vms, Redundancy(1))), DEFAULT_WEIGHTS, prover_for)
+    state = State(Cluster(hosts, vms, Redundancy(1)))
+    course = Course(state, DEFAULT_WEIGHTS, prover_for)
     assert not course.proven
     before, total = course.score(), course.state.free.tolist()
+    refused = []
     for name in course.state.vms.copy():
         for host in range(3):
             vm, home = course.state.vms[name], course.state.host_of(name)
@@ -257,5 +259,39 @@ def test_a_worse_proof_is_refused_and_leaves_no_trace() -> None:
                 continue
             if course.move(name, host) is None:
                 assert course.score().unproven <= before.unproven
+                assert course.moved == {name}
                 course.undo(name, home)
+            else:
+                refused.append((name, home, host))
             assert course.state.free.tolist() == total
+            assert course.moved == set()
+            assert course.score().spread == pytest.approx(before.spread)
+    # Off a host that is to be empty it may.
+    name, home, host = refused[0]
+    leaving = Course(state, DEFAULT_WEIGHTS, prover_for, leave=(home,))
+    assert leaving.move(name, host) is None
+    assert leaving.score().unproven > before.unproven
+
+
+def test_asking_whether_one_more_is_admitted_changes_nothing() -> None:
+    hosts = tuple(Host(name, Room(8, 10)) for name in "ab")
+    small, large = Vm("s", Room(1, 5)), Vm("l", Room(1, 6))
+    course = Course(State(Cluster(hosts, redundancy=Redundancy(1))), DEFAULT_WEIGHTS, prover_for)
+    assert course.takes(small, 0) is None
+    assert course.takes(large, 0) is None
+    assert not course.state.vms
+    there = (Vm("p", Room(1, 5), "a"),)
+    proven = Course(State(Cluster(hosts, there, Redundancy(1))), DEFAULT_WEIGHTS, prover_for)
+    assert proven.takes(small, 1) is None
+    assert proven.takes(large, 1) is not None
+    # Where nothing is proven anyway, room is enough.
+    alone = State(Cluster(hosts[:1], there, Redundancy(1)))
+    assert Course(alone, DEFAULT_WEIGHTS, prover_for).takes(small, 0) is None
+
+
+def test_who_is_seen_by_a_preference_is_ruled_too() -> None:
+    rather = Rule(RuleKind.AFFINITY, (("app", "db"),), weight=5)
+    db = Vm("w", Room(1, 1), "a", labels={"app": "db"})
+    vms = (Vm("v", Room(1, 1), "a", rules=(rather,)), db, Vm("x", Room(1, 1), "a"))
+    course = Course(State(Cluster((Host("a", Room(8, 8)),), vms)), DEFAULT_WEIGHTS, prover_for)
+    assert [course.is_ruled(name) for name in "vwx"] == [True, True, False]
