@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from nopal_api.quantity import whole_mib
 from nopal_api.redundancy import FIT_LIMIT, Fit, StandardSize
 from nopal_operator.candidates import NAMESPACE
-from nopal_operator.schedulers import Schedulers, Site
+from nopal_operator.premises import Premises
+from nopal_operator.schedulers import Schedulers
 from nopal_scheduler import (
     Impossible,
     NoPlacement,
@@ -79,7 +80,7 @@ class Assessments:
     def of(
         self,
         zone: str,
-        site: Site,
+        premises: Premises,
         *,
         sizes: tuple[StandardSize, ...],
         silent: frozenset[str],
@@ -90,15 +91,15 @@ class Assessments:
 
         Args:
             zone: its name.
-            site: its hosts, and what it is to survive.
+            premises: its hosts, and what it is to survive.
             sizes: its standard sizes.
             silent: hosts without a heartbeat, its own and others.
             now: seconds of a monotonic clock.
             pause: seconds between two assessments.
         """
-        asked = (site.redundancy, sizes)
-        silent = silent.intersection(host.name for host in site.hosts)
-        stamp = (self._schedulers.changes(zone, site), silent)
+        asked = (premises.redundancy, sizes)
+        silent = silent.intersection(host.name for host in premises.hosts)
+        stamp = (self._schedulers.changes(zone, premises), silent)
         known = self._made.get(zone)
         if known is not None and known.asked == asked:
             if known.stamp == stamp and not known.waiting:
@@ -106,7 +107,7 @@ class Assessments:
             wait = known.at + pause - now
             if wait > 0:
                 return known.assessment, wait
-        scheduler = self._schedulers.scheduler(zone, site)
+        scheduler = self._schedulers.scheduler(zone, premises)
         against = _against(scheduler)
         waiting = known.waiting if known is not None else ()
         wanted = tuple(size for size in waiting if size in sizes)
@@ -117,7 +118,9 @@ class Assessments:
         counted = {s: found.get(s) or before.get(s) or Fit(name=s.name, count=0) for s in sizes}
         made = Assessment(
             verdict=against,
-            proven=site.redundancy.failures if against is None else self._fewer(scheduler, site),
+            proven=premises.redundancy.failures
+            if against is None
+            else self._fewer(scheduler, premises),
             down=_down(silent, scheduler),
             fits=tuple(counted[size] for size in sizes),
         )
@@ -129,14 +132,14 @@ class Assessments:
         """Forget a zone that is gone."""
         self._made.pop(zone, None)
 
-    def _fewer(self, scheduler: Scheduler, site: Site) -> int:
+    def _fewer(self, scheduler: Scheduler, premises: Premises) -> int:
         """Return how many failures, fewer than asked for, are proven to be survived."""
-        state, wanted = scheduler.state, site.redundancy
+        state, wanted = scheduler.state, premises.redundancy
         domains, restarting = len(state.lost_with), sum(vm.restarts for vm in state.vms.values())
         for failures in range(min(wanted.failures, domains) - 1, 0, -1):
             lost = restarting * failures / domains
             if count_cases(domains, failures) * lost <= RESTARTS:
-                fewer = self._schedulers.cluster(site, Redundancy(failures, wanted.topology))
+                fewer = self._schedulers.cluster(premises, Redundancy(failures, wanted.topology))
                 if _against(Scheduler(fewer)) is None:
                     return failures
         return 0

@@ -95,7 +95,7 @@ def _of_room(world: World, dirty: Dirty, change: Change) -> None:
         return
     if before is not None and (after is None or before.host != after.host):
         dirty.now.update(world.waiting(facts.zone))
-    elif before is not None and after is not None and before.vm != after.vm:
+    elif before is not None and after is not None and world.schedulers.differ(before, after):
         dirty.soon.update(world.waiting(facts.zone))
     elif before is None and after is not None:
         dirty.soon.update(world.looking_around(facts.zone))

@@ -10,7 +10,7 @@ from nopal_api.kinds import HOST, NODE, VIRTUAL_MACHINE, ZONE
 from nopal_api.virtualmachine import VirtualMachine
 from nopal_operator.candidates import candidate
 from nopal_operator.demand import Demand
-from nopal_operator.places import site_of
+from nopal_operator.places import premises_of
 from nopal_operator.world import Known, World
 from nopal_runtime.errors import NotFoundError
 from nopal_runtime.kube.api import Key, KubeApi
@@ -39,7 +39,7 @@ async def export_zone(kube: KubeApi, name: str) -> str:
         there = ", ".join(each.record.name for each in world.zones()) or "none"
         raise NotFoundError("ZoneNotFound", f'Zone "{name}" not found; there are: {there}')
     world.heartbeats = {host.record.name: True for host in world.hosts(name)}
-    cluster = world.schedulers.cluster(site_of(world, zone))
+    cluster = world.schedulers.cluster(premises_of(world, zone))
     assigned = (_named(world, vm) for vm in cluster.vms)
     waiting = (_waiting(vm) for key in world.waiting(name) if (vm := world.vm(key)) is not None)
     return write_cluster(replace(cluster, vms=(*assigned, *waiting)))

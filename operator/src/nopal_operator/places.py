@@ -11,9 +11,9 @@ from nopal_api.host import Host
 from nopal_api.quantity import parse_bytes
 from nopal_api.shared import Resources
 from nopal_api.zone import HostReserved, Zone
-from nopal_operator.schedulers import Site
+from nopal_operator.premises import Premises
 from nopal_operator.world import Known, World
-from nopal_scheduler.answer import NoPlacement, Placement
+from nopal_scheduler.answer import NoPlacement, Placement, Refusal
 from nopal_scheduler.model import HOST, Redundancy, Room, Vm, host_capacity
 from nopal_scheduler.model import Host as Place
 
@@ -87,26 +87,36 @@ def _capacity(total: Resources, reserved: HostReserved, percent: int) -> Room:
 
 
 def place_in(world: World, zone: Known[Zone], vm: Vm) -> Placement | NoPlacement:
-    """Return where a virtual machine goes in a zone, with its redundancy kept, or why nowhere."""
-    return world.schedulers.place(zone.record.name, site_of(world, zone), vm)
+    """Return where a virtual machine goes in a zone, with its redundancy kept, or why nowhere.
+
+    While not every host was heard of, a zone that is to survive something takes none: as far as is
+    known it does not survive that, and a proof that is searched now is soon of no use.
+    """
+    name = zone.record.name
+    if zone.model.spec.redundancy is not None and zone.model.spec.redundancy.failures:
+        unclear = unclear_hosts(world, name)
+        if unclear:
+            refusals = tuple(Refusal(host, UNTOLD) for host in unclear)
+            return NoPlacement(len(world.hosts(name)), refusals)
+    return world.schedulers.place(name, premises_of(world, zone), vm)
 
 
-def site_of(world: World, zone: Known[Zone]) -> Site:
+def premises_of(world: World, zone: Known[Zone]) -> Premises:
     """Return the zone's hosts as the scheduler sees them, and what it is to survive.
 
     Made anew only where a host, a node, a zone or a heartbeat has changed.
     """
     name = zone.record.name
-    known = world.sites.get(name)
+    known = world.premises.get(name)
     if known is not None and known[:2] == (world.surroundings, world.heartbeats):
         return known[2]
-    site = Site(
+    premises = Premises(
         tuple(_place(world, zone, host) for host in world.hosts(name)), _redundancy(zone.model)
     )
-    if known is not None and known[2] == site:
-        site = known[2]
-    world.sites[name] = (world.surroundings, dict(world.heartbeats), site)
-    return site
+    if known is not None and known[2] == premises:
+        premises = known[2]
+    world.premises[name] = (world.surroundings, dict(world.heartbeats), premises)
+    return premises
 
 
 def _place(world: World, zone: Known[Zone], host: Known[Host]) -> Place:
@@ -131,9 +141,15 @@ def _redundancy(zone: Zone) -> Redundancy:
 
 def is_unclear(world: World, zone: str) -> bool:
     """Tell whether a host of the zone was not heard of yet, which may be all that it lacks."""
-    return any(
-        world.heartbeats.get(host.record.name) is None and not not_ready(world, host)
+    return bool(unclear_hosts(world, zone))
+
+
+def unclear_hosts(world: World, zone: str) -> tuple[str, ...]:
+    """Return the hosts of a zone that were not heard of yet."""
+    return tuple(
+        host.record.name
         for host in world.hosts(zone)
+        if world.heartbeats.get(host.record.name) is None and not not_ready(world, host)
     )
 
 

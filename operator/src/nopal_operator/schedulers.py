@@ -9,10 +9,16 @@ between virtual machines are put in and taken out as they come and go.
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
+from nopal_operator.premises import Asked, Premises
 from nopal_scheduler.answer import NoPlacement, Placement
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
 from nopal_scheduler.scheduler import Scheduler
 from nopal_scheduler.state import State
+
+_REMEMBERED = 256
+"""Keys of labels that are kept although nothing in the zone asks by them any more."""
+_FEW = 64
+"""Virtual machines that are put in again one by one in a zone of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +32,10 @@ class Hold:
     """Of the assignment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A zone without its virtual machines."""
-
-    hosts: tuple[Host, ...]
-    redundancy: Redundancy
-
-
 @dataclass(slots=True)
 class _Zone:
-    site: Site
-    keys: frozenset[str]
-    """Labels by which any rule selects: of all others the scheduler hears nothing."""
+    name: str
+    premises: Premises
     scheduler: Scheduler
     changes: int
 
@@ -55,6 +52,8 @@ class Schedulers:
     _load: defaultdict[str, Room] = field(default_factory=lambda: defaultdict(Room))
     _zones: dict[str, _Zone] = field(default_factory=dict)
     _zone_of: dict[str, str] = field(default_factory=dict)
+    _asked: dict[str, Asked] = field(default_factory=dict)
+    """By zone; kept while its scheduler is built anew."""
     _given_back: set[str] = field(default_factory=set)
     _ticks: int = 0
 
@@ -111,53 +110,107 @@ class Schedulers:
         """Return the room that is taken on a host."""
         return self._load[host]
 
+    def differ(self, before: Hold, after: Hold) -> bool:
+        """Tell whether two holds of one virtual machine are different for anybody else."""
+        asked = self._asked.get(self._zone_of.get(after.host, ""))
+        if asked is None or before.host != after.host:
+            return before.host != after.host or before.vm != after.vm
+        return asked.of(before.vm) != asked.of(after.vm)
+
     # Who decides.
 
-    def place(self, zone: str, site: Site, vm: Vm) -> Placement | NoPlacement:
+    def place(self, zone: str, premises: Premises, vm: Vm) -> Placement | NoPlacement:
         """Return where a virtual machine goes; what was assumed of itself is not in its way."""
-        found = self._zone(zone, site, vm)
+        found = self._zone(zone, premises)
+        if not self._learn(found, vm):
+            found = self._build(zone, premises, vm)
         mine = self._there.get(vm.name)
         if mine is not None:
             self._leave(mine)
         try:
-            return found.scheduler.place(_known(vm, found.keys))
+            return found.scheduler.place(self._asked[zone].of(vm))
         finally:
             if mine is not None:
                 self._enter(mine)
 
-    def scheduler(self, zone: str, site: Site) -> Scheduler:
+    def scheduler(self, zone: str, premises: Premises) -> Scheduler:
         """Return the zone's scheduler, to read."""
-        return self._zone(zone, site).scheduler
+        return self._zone(zone, premises).scheduler
 
-    def changes(self, zone: str, site: Site) -> int:
+    def changes(self, zone: str, premises: Premises) -> int:
         """Return a number that is another one whenever anything in the zone has changed."""
-        return self._zone(zone, site).changes
+        return self._zone(zone, premises).changes
 
-    def cluster(self, site: Site, redundancy: Redundancy | None = None) -> Cluster:
+    def cluster(self, premises: Premises, redundancy: Redundancy | None = None) -> Cluster:
         """Return the zone with all that holds room there, to survive what it is to, or other."""
         vms = tuple(
             replace(self._there[uid].vm, host=host.name)
-            for host in site.hosts
+            for host in premises.hosts
             for uid in self._on.get(host.name, ())
         )
-        return Cluster(hosts=site.hosts, vms=vms, redundancy=redundancy or site.redundancy)
+        return Cluster(hosts=premises.hosts, vms=vms, redundancy=redundancy or premises.redundancy)
 
-    def _zone(self, name: str, site: Site, newcomer: Vm | None = None) -> _Zone:
+    def _zone(self, name: str, premises: Premises) -> _Zone:
         known = self._zones.get(name)
-        keys = known.keys if known is not None else frozenset[str]()
-        wanted = keys if newcomer is None else keys | _keys(newcomer)
-        if known is not None and wanted == keys and known.site == site:
-            return known
-        cluster = self.cluster(site)
-        keys = wanted.union(*(_keys(vm) for vm in cluster.vms if vm.rules))
-        vms = tuple(_known(vm, keys) for vm in cluster.vms)
-        if known is not None:
-            self._disown(name, known)
-        self._zone_of.update((host.name, name) for host in site.hosts)
-        hosts = tuple(self._with_what_is_taken(host) for host in site.hosts)
-        made = _Zone(site, keys, Scheduler(replace(cluster, hosts=hosts, vms=vms)), self._tick())
+        if known is None or not self._takes(known, premises):
+            known = self._build(name, premises)
+        return known
+
+    def _takes(self, zone: _Zone, premises: Premises) -> bool:
+        """Take over what is told of the same hosts; tell whether nothing is to be searched for."""
+        if zone.premises == premises:
+            return True
+        asked = self._asked[zone.name]
+        if asked.essence(zone.premises) != asked.essence(premises):
+            return False
+        zone.scheduler.state.describe(self._with_what_is_taken(host) for host in premises.hosts)
+        if [host.blocked for host in zone.premises.hosts] != [
+            host.blocked for host in premises.hosts
+        ]:
+            zone.changes = self._tick()
+        zone.premises = premises
+        return True
+
+    def _build(self, name: str, premises: Premises, newcomer: Vm | None = None) -> _Zone:
+        cluster = self.cluster(premises)
+        asked = Asked.by((*cluster.vms, *filter(None, (newcomer,))))
+        # Those who wait have asked, too, and do so again.
+        before = self._asked.get(name, asked)
+        if len(before) <= len(asked) + _REMEMBERED:
+            asked |= before
+        self._asked[name] = asked
+        self._forget(name)
+        self._zone_of.update((host.name, name) for host in premises.hosts)
+        hosts = tuple(self._with_what_is_taken(host) for host in premises.hosts)
+        vms = tuple(asked.of(vm) for vm in cluster.vms)
+        scheduler = Scheduler(replace(cluster, hosts=hosts, vms=vms))
+        made = _Zone(name, premises, scheduler, self._tick())
         self._zones[name] = made
         return made
+
+    def _learn(self, zone: _Zone, vm: Vm) -> bool:
+        """Have a zone's scheduler hear of the labels by which a virtual machine asks.
+
+        Those that have such a label are put in again: mostly few, for most new keys are somebody's
+        own. Where they are many the scheduler is built anew, and it is told so.
+        """
+        before = self._asked[zone.name]
+        self._asked[zone.name] = before | Asked.by((vm,))
+        new = self._asked[zone.name].labels - before.labels
+        if not new:
+            return True
+        vms = zone.scheduler.state.vms
+        holds = (
+            self._there[uid] for host in zone.premises.hosts for uid in self._on.get(host.name, ())
+        )
+        again = [h for h in holds if h.vm.name in vms and not new.isdisjoint(h.vm.labels)]
+        if len(again) > max(_FEW, len(vms) // 8):
+            self._forget(zone.name)
+            return False
+        for hold in again:
+            self._leave(hold)
+            self._enter(hold)
+        return True
 
     def _with_what_is_taken(self, host: Host) -> Host:
         """Return the host with at least as much of each further resource as is taken of it.
@@ -177,8 +230,8 @@ class Schedulers:
         if zone is None:
             return
         told = zone.scheduler.state.hosts[zone.scheduler.state.index[host]]
-        if told not in zone.site.hosts:
-            self._forget(host)
+        if told not in zone.premises.hosts:
+            self._forget(zone.name)
 
     def _tick(self) -> int:
         self._ticks += 1
@@ -189,6 +242,9 @@ class Schedulers:
         before = self._there.get(uid)
         after = self._assigned.get(uid) or self._assumed.get(uid)
         if before == after:
+            return
+        if before is not None and after is not None and not self.differ(before, after):
+            self._there[uid] = after
             return
         if before is not None:
             del self._there[uid]
@@ -208,11 +264,13 @@ class Schedulers:
         if zone is None:
             return
         state = zone.scheduler.state
-        if not _keys(hold.vm) <= zone.keys or hold.vm.name in state.vms or _lacks(state, hold):
-            self._forget(hold.host)
+        if hold.vm.name in state.vms or _lacks(state, hold):
+            self._forget(zone.name)
+            return
+        if not self._learn(zone, hold.vm):
             return
         zone.changes = self._tick()
-        zone.scheduler.add(_known(hold.vm, zone.keys), hold.host)
+        zone.scheduler.add(self._asked[zone.name].of(hold.vm), hold.host)
 
     def _leave(self, hold: Hold) -> None:
         zone = self._zones.get(self._zone_of.get(hold.host, ""))
@@ -220,22 +278,15 @@ class Schedulers:
             zone.changes = self._tick()
             zone.scheduler.remove(hold.vm.name)
 
-    def _forget(self, host: str) -> None:
-        """Have the scheduler of a host's zone built anew."""
-        name = self._zone_of.get(host, "")
-        zone = self._zones.pop(name, None)
-        if zone is not None:
-            self._disown(name, zone)
+    def _forget(self, name: str) -> None:
+        """Have a zone's scheduler built anew when it is asked again.
 
-    def _disown(self, name: str, zone: _Zone) -> None:
-        """Have a zone's hosts be nobody's; not those that another zone was told of since."""
-        for host in zone.site.hosts:
+        Its hosts are nobody's until then, but for those that another zone was told of since.
+        """
+        zone = self._zones.pop(name, None)
+        for host in zone.premises.hosts if zone is not None else ():
             if self._zone_of.get(host.name) == name:
                 del self._zone_of[host.name]
-
-
-def _keys(vm: Vm) -> frozenset[str]:
-    return frozenset(key for rule in vm.rules for key, _ in rule.selector)
 
 
 def _lacks(state: State, hold: Hold) -> bool:
@@ -245,12 +296,3 @@ def _lacks(state: State, hold: Hold) -> bool:
         return False
     free = dict(zip(state.resources, state.free[:, state.index[hold.host]].tolist(), strict=True))
     return any(free.get(name, -1) < count for name, count in more.items())
-
-
-def _known(vm: Vm, keys: frozenset[str]) -> Vm:
-    """Return the virtual machine with those labels that rules ask for.
-
-    Every set of labels costs the scheduler a number for each host, and most labels are unique.
-    """
-    labels = {key: value for key, value in vm.labels.items() if key in keys}
-    return vm if len(labels) == len(vm.labels) else replace(vm, labels=labels)

@@ -3,8 +3,8 @@
 
 Planning is synchronous, so nothing changes while a plan is made: the world is a snapshot that costs
 nothing to take. `changed` is called once for every object that changed, and is the only way in.
-Plans write down what they have computed at some cost: `schedulers`, `sites` and `assessments` keep
-searches and figures, from which the same world gets the same plan without the work.
+Plans write down what cost them work: `schedulers`, `premises` and `assessments` keep searches and
+figures, with which the same world gets the same plan for less.
 Times are plain data, in seconds of one monotonic clock that the caller owns.
 """
 
@@ -23,13 +23,15 @@ from nopal_api.virtualmachine import VirtualMachine
 from nopal_api.zone import Zone
 from nopal_operator.assessment import Assessments
 from nopal_operator.facts import DiskFacts, VmFacts, disk_facts, vm_facts
-from nopal_operator.schedulers import Schedulers, Site
+from nopal_operator.premises import Premises
+from nopal_operator.schedulers import Schedulers
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.cache import ObjectCache, Record
 from nopal_scheduler.model import Room
 
 M = TypeVar("M", bound=ApiModel)
 T = TypeVar("T")
+K = TypeVar("K")
 _PARSED_LIMIT = 256
 _SURROUNDINGS = frozenset({HOST.kind, NODE.kind, ZONE.kind})
 
@@ -130,12 +132,14 @@ class World:
         """What holds room, by assignment or by a decision that is not seen back yet."""
         self.surroundings = 0
         """Another number whenever a host, a node or a zone has changed."""
-        self.sites: dict[str, tuple[int, dict[str, bool | None], Site]] = {}
+        self.premises: dict[str, tuple[int, dict[str, bool | None], Premises]] = {}
         """By zone: its hosts as last made, with the surroundings and heartbeats of then."""
         self.assessments = Assessments(self.schedulers, computed=computed)
         self._vms: dict[Key, VmFacts] = {}
         self._disks: dict[Key, DiskFacts] = {}
         self._versions: dict[Key, str] = {}
+        self._labels: dict[str, Mapping[str, str]] = {}
+        """Of nodes, by name."""
         self._parsed: dict[tuple[str, str], ApiModel] = {}
         self._by: _Index[Key] = _Index()
 
@@ -270,6 +274,12 @@ class World:
             self._replace(key, change, now)
             _put(self._disks, key, about)
             return change
+        if key.kind == NODE.kind:
+            # Its kubelet writes it every few minutes: of all that only the labels are looked at.
+            labels = None if record is None else dict(record.labels)
+            if labels == self._labels.get(key.name):
+                return Change(None, None, is_news=False)
+            _put(self._labels, key.name, labels)
         if key.kind in _SURROUNDINGS:
             self.surroundings += 1
         return Change(None, None)
@@ -310,7 +320,7 @@ class World:
         return Known(record, parsed)
 
 
-def _put(into: dict[Key, T], key: Key, value: T | None) -> None:
+def _put(into: dict[K, T], key: K, value: T | None) -> None:
     if value is None:
         into.pop(key, None)
     else:

@@ -24,6 +24,10 @@ class Topologies:
         self._hosts = tuple(hosts)
         self._known: dict[str, Counts] = {}
 
+    def describe(self, hosts: Sequence[Host]) -> None:
+        """Take other labels of the same hosts; those that `domains` was asked for are the same."""
+        self._hosts = tuple(hosts)
+
     def domains(self, topology: str) -> Counts:
         """Return the domain number of every host."""
         known = self._known.get(topology)

@@ -76,6 +76,16 @@ class State:
         self.rules.add(vm, host, -1)
         return host
 
+    def describe(self, hosts: Iterable[Host]) -> None:
+        """Take other labels of the same hosts, and other words for why one takes nothing.
+
+        Args:
+            hosts: All of them. They differ in what nothing was asked by so far: in no label that a
+                selector, a rule or the redundancy names, and not in whether they take anything.
+        """
+        self.hosts = tuple(sorted(hosts, key=lambda host: host.name))
+        self.topologies.describe(self.hosts)
+
     def host_of(self, name: str) -> int:
         """Return the host that a virtual machine is on; raises KeyError."""
         return self._where[name]

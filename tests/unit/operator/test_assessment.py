@@ -9,20 +9,21 @@ import pytest
 from nopal_api.redundancy import StandardSize
 from nopal_operator import assessment as module
 from nopal_operator.assessment import COUNTING, Assessment, Assessments
-from nopal_operator.schedulers import Hold, Schedulers, Site
+from nopal_operator.premises import Premises
+from nopal_operator.schedulers import Hold, Schedulers
 from nopal_scheduler import Cluster, Host, Redundancy, Room, Scheduler, Vm
 
 GIB = 2**30
 SIZES = tuple(StandardSize(name=f"s{i}", cores=1, memory=f"{i}Gi") for i in range(1, 5))
 PAUSE = 10.0
-THREE = Site(tuple(Host(n, Room(64, 64 * GIB)) for n in "abc"), Redundancy(1))
+THREE = Premises(tuple(Host(n, Room(64, 64 * GIB)) for n in "abc"), Redundancy(1))
 
 
 @dataclass
 class Bench:
     """A zone of three hosts that is to survive one, and who says something of it."""
 
-    site: Site = THREE
+    premises: Premises = THREE
     schedulers: Schedulers = field(default_factory=Schedulers)
     silent: frozenset[str] = frozenset()
     sizes: tuple[StandardSize, ...] = SIZES
@@ -34,7 +35,7 @@ class Bench:
 
     def ask(self) -> tuple[Assessment, float | None]:
         return self.assessments.of(
-            "z", self.site, sizes=self.sizes, silent=self.silent, now=self.now, pause=PAUSE
+            "z", self.premises, sizes=self.sizes, silent=self.silent, now=self.now, pause=PAUSE
         )
 
     def change(self) -> None:
@@ -65,7 +66,7 @@ def test_what_a_person_asks_for_does_not_wait() -> None:
     bench.now += 1
     bench.sizes = SIZES[:1]
     assert len(bench.ask()[0].fits) == 1
-    bench.site = Site(bench.site.hosts, Redundancy(2))
+    bench.premises = Premises(bench.premises.hosts, Redundancy(2))
     assert bench.ask()[0].proven == 2
 
 
@@ -148,8 +149,8 @@ def test_what_is_proven_is_neither_written_down_nor_tried_for_less(
     built: list[Cluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench()
-    bench.site = Site(bench.site.hosts, Redundancy(2))
-    bench.schedulers.scheduler("z", bench.site)
+    bench.premises = Premises(bench.premises.hosts, Redundancy(2))
+    bench.schedulers.scheduler("z", bench.premises)
     for owner, name in ((Schedulers, "cluster"), (Scheduler, "verdict")):
         monkeypatch.setattr(owner, name, None)  # whoever calls it fails
     assert bench.ask()[0].proven == 2
@@ -160,7 +161,7 @@ def test_fewer_failures_are_tried_where_that_is_cheap(
     built: list[Cluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench()
-    bench.site = Site(bench.site.hosts, Redundancy(2))
+    bench.premises = Premises(bench.premises.hosts, Redundancy(2))
     for i in range(4):
         vm = Vm(f"vm{i}", Room(1, 20 * GIB))
         bench.schedulers.assign(vm.name, Hold(vm, "abca"[i], 1))

@@ -4,7 +4,7 @@
 import pytest
 
 from nopal_operator.export import export_zone
-from nopal_operator.places import site_of
+from nopal_operator.places import premises_of
 from nopal_runtime.errors import NotFoundError
 from nopal_scheduler.files.cluster_yaml import read_cluster
 from support.operatorlab import Lab
@@ -33,12 +33,12 @@ async def test_a_zone_is_exported_as_the_operator_sees_it(lab: Lab) -> None:
 
     zone = lab.world.zone("z1")
     assert zone is not None
-    site = site_of(lab.world, zone)
-    assert found.hosts == site.hosts
+    premises = premises_of(lab.world, zone)
+    assert found.hosts == premises.hosts
     assert all(host.capacity.more == {"example.com/a": 3} for host in found.hosts)
     assert all(host.cpu_features == {"avx2", "sse4.2"} for host in found.hosts)
-    assert found.redundancy == site.redundancy
-    known = {vm.name: vm for vm in lab.world.schedulers.cluster(site).vms}
+    assert found.redundancy == premises.redundancy
+    known = {vm.name: vm for vm in lab.world.schedulers.cluster(premises).vms}
     told = {vm.name: vm for vm in found.vms}
     assert set(told) == {"default/vm1", "default/vm2", "default/large"}
     assert {vm.host for vm in told.values()} == {"n1", "n2", None}

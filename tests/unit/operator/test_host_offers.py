@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from nopal_api.kinds import HOST
+from nopal_operator.premises import Premises
 from nopal_operator.reconcile import plan
 from nopal_operator.reconcile.plan import Reserve
-from nopal_operator.schedulers import Hold, Schedulers, Site
+from nopal_operator.schedulers import Hold, Schedulers
 from nopal_runtime.kube.api import Key
 from nopal_scheduler import Host, Placement, Redundancy, Room, Vm
 from support import objects
@@ -147,11 +148,11 @@ async def test_a_number_that_is_lowered_moves_nothing_and_stops_what_comes(mixed
 
 def test_one_that_takes_what_nobody_knew_of_is_taken_in() -> None:
     """Another operator's last decision may be seen when the host has nothing of it any more."""
-    site, all_ = Site((Host("a", Room(8, 8)),), Redundancy()), Schedulers()
+    premises, all_ = Premises((Host("a", Room(8, 8)),), Redundancy()), Schedulers()
     plain = Vm("plain", Room(1, 1))
-    all_.place("z", site, plain)
+    all_.place("z", premises, plain)
     all_.assign("old", Hold(Vm("old", Room(1, 1, {"gpu": 1})), "a", 1))
-    assert all_.scheduler("z", site).state.vms.keys() == {"old"}
-    assert all_.place("z", site, plain) == Placement("a")
+    assert all_.scheduler("z", premises).state.vms.keys() == {"old"}
+    assert all_.place("z", premises, plain) == Placement("a")
     all_.assume(Hold(replace(plain, needs=Room(1, 1, {"gpu": 1})), "a", 1))
-    assert all_.place("z", site, replace(plain, name="more")) == Placement("a")
+    assert all_.place("z", premises, replace(plain, name="more")) == Placement("a")

@@ -8,7 +8,7 @@ from nopal_api.redundancy import LIMIT_LENGTH, Fit
 from nopal_api.shared import Resources
 from nopal_api.zone import HostCount, Zone, ZoneStatus
 from nopal_operator.assessment import Assessment
-from nopal_operator.places import capacity_of, is_unclear, not_ready, site_of
+from nopal_operator.places import capacity_of, is_unclear, not_ready, premises_of
 from nopal_operator.reconcile.host import is_contested
 from nopal_operator.reconcile.plan import ApplyStatus, Plan, conditions, wire
 from nopal_operator.reconcile.redundancy import REDUNDANT, Survival, called, survival, unclear
@@ -65,7 +65,7 @@ def _wait(world: World, zone: str, now: float) -> float:
 def _assessment(world: World, zone: Known[Zone], now: float) -> tuple[Assessment, float | None]:
     return world.assessments.of(
         zone.record.name,
-        site_of(world, zone),
+        premises_of(world, zone),
         sizes=zone.model.spec.standard_sizes,
         silent=frozenset(name for name, beats in world.heartbeats.items() if beats is False),
         now=now,
