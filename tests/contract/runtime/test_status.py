@@ -12,6 +12,8 @@ from nopal_api.disk import DiskStatus
 from nopal_api.host import HostNetwork, HostStatus, HostVersions
 from nopal_api.image import ImagePool, ImageStatus
 from nopal_api.kinds import DISK, HOST, IMAGE, VIRTUAL_MACHINE, ZONE, Kind
+from nopal_api.placement import PlacementRule, PlacementRules
+from nopal_api.selectors import NodeSelector
 from nopal_api.shared import Executor, Location, Resources, VmClaim
 from nopal_api.virtualmachine import (
     AssignedDisk,
@@ -46,6 +48,12 @@ FULL = Assignment(
     ),
     cpu_features=("avx2", "sse4.2"),
     resources={"example.com/licence": 2},
+    labels={"app": "db", "example.com/tier": ""},
+    rules=PlacementRules(
+        node_selector=NodeSelector(match_labels={"example.com/disk": "nvme"}),
+        anti_affinity=(PlacementRule(match_labels={"app": "db"}, topology_key="rack", weight=7),),
+    ),
+    host_loss="Leave",
 )
 
 STATUSES: list[tuple[Kind, dict[str, Any], ApiModel]] = [
