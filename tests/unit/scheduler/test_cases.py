@@ -2,6 +2,7 @@
 """One packing for every loss: what it proves holds, what it refuses changes nothing."""
 
 from dataclasses import replace
+from itertools import product
 from random import Random
 
 import numpy as np
@@ -134,6 +135,23 @@ def test_what_best_fit_alone_does_not_pack(lost: tuple[int, ...], free: tuple[in
     verdict = CaseProver(State(cluster)).verdict()
     assert isinstance(verdict, Proof)
     assert killed(cluster, verdict) == []
+
+
+@pytest.mark.parametrize("pins", list(product(("", "h1", "h2"), repeat=3)), ids="-".join)
+def test_a_swap_puts_nobody_where_it_may_not_be(pins: tuple[str, ...]) -> None:
+    some = tuple(replace(host, labels={"name": host.name}) for host in hosts(3, 100))
+    lost_vms = [
+        replace(vm, node_selector={"name": pin} if pin else {})
+        for vm, pin in zip(
+            full(("h0", 9), ("h0", 7), ("h0", 8), ("h0", 6)), (*pins, ""), strict=True
+        )
+    ]
+    stays = [
+        Vm(f"x{i}", Room(1, 100 - size), host=f"h{i + 1}", restarts=False)
+        for i, size in enumerate((16, 14))
+    ]
+    cluster = Cluster(some, (*lost_vms, *stays), Redundancy(1))
+    is_sound(CaseProver(State(cluster)), cluster)
 
 
 @pytest.mark.parametrize("seed", range(6))
