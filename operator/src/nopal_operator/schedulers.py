@@ -150,6 +150,11 @@ class Schedulers:
         )
         return Cluster(hosts=premises.hosts, vms=vms, redundancy=redundancy or premises.redundancy)
 
+    def forget(self, zone: str) -> None:
+        """Forget a zone that is gone; what holds room on its hosts still does."""
+        self._forget(zone)
+        self._asked.pop(zone, None)
+
     def _zone(self, name: str, premises: Premises) -> _Zone:
         known = self._zones.get(name)
         if known is None or not self._takes(known, premises):

@@ -282,7 +282,15 @@ class World:
             _put(self._labels, key.name, labels)
         if key.kind in _SURROUNDINGS:
             self.surroundings += 1
+        if key.kind == ZONE.kind and record is None:
+            self._forget_zone(key.name)
         return Change(None, None)
+
+    def _forget_zone(self, name: str) -> None:
+        self.premises.pop(name, None)
+        self.times.zone_written.pop(name, None)
+        self.assessments.forget(name)
+        self.schedulers.forget(name)
 
     def _replace(self, key: Key, change: Change, now: float) -> None:
         before, after = change.before, change.after
@@ -293,6 +301,7 @@ class World:
                 self.schedulers.drop(before.uid)
                 self.schedulers.assign(before.uid, None)
                 self.times.first_seen.pop(before.uid, None)
+                self.times.unreachable_said.pop(before.uid, None)
         if after is not None:
             for entry in _entries(after):
                 self._by.add(entry, key)

@@ -92,6 +92,8 @@ class RuleBook:
                 self._label_sets[pair].add(labels)
         for there in (self._labels[labels], *tables):
             _count(there, host, count)
+        if not self._labels[labels]:
+            self._drop(labels)
         for rule in vm.rules:
             if rule.required and rule.kind is RuleKind.ANTI_AFFINITY:
                 holder = (rule.selector, rule.topology)
@@ -167,6 +169,14 @@ class RuleBook:
             if rule.weight is not None:
                 score = score + rule.weight * self.satisfied(rule, vm, eligible)
         return score
+
+    def _drop(self, labels: Selector) -> None:
+        """Forget a label set that nothing has any more."""
+        del self._labels[labels]
+        for pair in labels:
+            self._label_sets[pair].discard(labels)
+            if not self._label_sets[pair]:
+                del self._label_sets[pair]
 
     def _matched(self, selector: Selector) -> Counts:
         """Return how many virtual machines a selector matches on each host."""

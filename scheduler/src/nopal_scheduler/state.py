@@ -15,6 +15,8 @@ from .rules import Mask, RuleBook, Topologies
 
 Amounts = npt.NDArray[np.int64]
 """One resource a row; one column for each host, or no second axis for one virtual machine."""
+_ELIGIBLE = 1_000
+"""Kinds of virtual machines for which it is known which hosts may take them."""
 
 
 class State:
@@ -115,6 +117,8 @@ class State:
         )
         known = self._eligible.get(key)
         if known is None:
+            if len(self._eligible) >= _ELIGIBLE:
+                self._eligible.clear()
             known = np.array([not self.mismatch(vm, host) for host in self.hosts], dtype=np.bool_)
             self._eligible[key] = known
         return known

@@ -3,7 +3,7 @@
 
 import pytest
 
-from nopal_api.kinds import NODE
+from nopal_api.kinds import NODE, ZONE
 from nopal_operator import schedulers
 from nopal_scheduler import Cluster, Scheduler
 from support.operatorlab import Lab
@@ -65,3 +65,22 @@ async def test_a_zone_that_is_to_survive_takes_none_before_every_host_was_heard_
     await lab.act(vm)
     assert lab.said(vm).reason == "Assigned"
     assert len(built) == 1
+
+
+async def test_of_a_zone_that_is_gone_nothing_is_kept(lab: Lab, built: list[Cluster]) -> None:
+    other = lab.zone("z2", redundancy={"failures": 1})
+    await lab.host("n3", zone="z2")
+    vm = lab.vm("there", zone="z2", availability={"hostLoss": "Leave"})
+    await lab.act_all()
+    assert lab.said(vm).reason == "Assigned"
+    world = lab.world
+    lab.kube.remove(ZONE, "z2")
+    await lab.sync()
+    assert not lab.is_there(other)
+    kept = (world.premises, world.times.zone_written)
+    assert [z for each in kept for z in each] == ["z1", "z1"]
+    assert world.load("n3").cpu == 1, "the room is held all the same"
+    built.clear()
+    lab.zone("z2", redundancy={"failures": 1})
+    await lab.act_all()
+    assert [len(cluster.vms) for cluster in built] == [1]
