@@ -17,6 +17,7 @@ from nopal_scheduler.model import (
 )
 from nopal_scheduler.proof import Impossible, NotProven, Proof
 from nopal_scheduler.proving.backups.lists import BackupLists
+from nopal_scheduler.proving.backups.pairtable import PairTable
 from nopal_scheduler.proving.backups.prover import BackupProver
 from nopal_scheduler.proving.backups.sums import BackupSums
 from nopal_scheduler.state import State
@@ -144,6 +145,25 @@ def test_the_most_that_arrives_is_exact(
         for size in range(1, failures + 1):
             for within in combinations([d for d in range(6) if d != host], size):
                 assert sums.with_all_of(within)[0, host] == most(host, within)
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 3)), max_size=80))
+def test_pairs_are_what_was_put_last(puts: list[tuple[int, int, int]]) -> None:
+    """Whatever grew, shrank and changed its row in between."""
+    table, there = PairTable(1), {}
+    single = np.arange(9, dtype=np.int64).reshape(1, 9)
+    for one, other, amount in puts:
+        if one < other:
+            table.put((one, other), np.array([amount]))
+            there[one, other] = amount
+    most = single.copy()
+    table.raise_most(most, single)
+    for domain in range(9):
+        sums = [
+            one + other + n for (one, other), n in there.items() if n and domain in (one, other)
+        ]
+        assert most[0, domain] == max([domain, *sums])
 
 
 def test_two_homes_share_a_backup_where_one_is_lost() -> None:

@@ -122,8 +122,9 @@ class BackupLists:
         """Return the cheapest hosts for the next place of a list."""
         state = self._state
         needs = state.needs(vm)[:, None]
-        allowed = state.eligible(vm) & ~np.isin(self._domain, lost)
-        allowed &= (state.free >= needs).all(axis=0)
+        allowed = state.eligible(vm) & (state.free >= needs).all(axis=0)
+        for domain in lost:
+            allowed &= self._domain != domain
         if not allowed.any():
             return []
         allowed &= self._apart(vm, lost)

@@ -38,11 +38,6 @@ class Pairs:
         nothing = np.zeros((single.shape[0], 1), dtype=np.int64)
         self._amounts: Amounts = np.concatenate((amounts[order].T, nothing), axis=1)
 
-    def raise_to_pairs(self, most: Amounts) -> None:
-        """Raise the most by domain to what arrives in each loss of two that is a pair."""
-        if self._keys.size:
-            self.raise_to(most, self._ends.T)
-
     def raise_to_triples(self, most: Amounts) -> None:
         """Raise the most by domain to what arrives in each loss of three with a pair in it."""
         if self._keys.size:

@@ -14,6 +14,7 @@ import numpy as np
 from ...rules import Mask
 from ...state import Amounts
 from .pairs import Pairs, Trigger
+from .pairtable import PairTable
 
 
 class BackupSums:
@@ -40,6 +41,8 @@ class BackupSums:
         self._sums: dict[Trigger, dict[int, Amounts]] = {}
         """By trigger of 2 or 3 domains and by host, and the same arrays by host and trigger: """
         self._at: tuple[dict[Trigger, Amounts], ...] = tuple({} for _ in range(hosts))
+        self._pairs = tuple(PairTable(resources) for _ in range(hosts if failures == 2 else 0))
+        """For k = 2 the same by host once more, as arrays."""
         self._around: dict[Trigger, dict[Trigger, None]] = {}
         """By trigger those in `_sums` with one domain more."""
 
@@ -118,9 +121,11 @@ class BackupSums:
                 self._around.setdefault(part, {})[trigger] = None
         total = there.get(host)
         if total is None:
-            there[host] = self._at[host][trigger] = amount.copy()
-            return
-        total += amount
+            total = there[host] = self._at[host][trigger] = amount.copy()
+        else:
+            total += amount
+        if self._pairs:
+            self._pairs[host].put(trigger, total)
         if total.any():
             return
         del there[host], self._at[host][trigger]
@@ -136,15 +141,14 @@ class BackupSums:
         top = np.partition(single, -k, axis=1)[:, -k:]
         least = top.min(axis=1, keepdims=True)
         most = np.minimum(single, least) + top.sum(axis=1, keepdims=True) - least
-        if self._at[host]:
+        if k == 2:
+            self._pairs[host].raise_most(most, single)
+        elif self._at[host]:
             pairs = Pairs({t: x for t, x in self._at[host].items() if len(t) == 2}, single)
-            if k == 2:
-                pairs.raise_to_pairs(most)
-            else:
-                pairs.raise_to_triples(most)
-                triples = {t: x for t, x in self._at[host].items() if len(t) == 3}
-                if triples:
-                    own = np.array(list(triples.values())).T
-                    pairs.raise_to(most, np.array(list(triples)), own)
+            pairs.raise_to_triples(most)
+            triples = {t: x for t, x in self._at[host].items() if len(t) == 3}
+            if triples:
+                own = np.array(list(triples.values())).T
+                pairs.raise_to(most, np.array(list(triples)), own)
         self._most[:, host] = most
         self._worst[:, host] = most.max(axis=1)
