@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 MIB = 2**20
 HOST = "host"
-"""The topology of single hosts: every host is a domain of its own, named as the host."""
+"""The topology of single hosts: every host is a domain of its own, named as the host. So a label of
+that very key makes no domains; the API refuses it as a topologyKey."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
