@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from nopal_scheduler.answer import Placement
 from nopal_scheduler.checker import check_proof
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 from nopal_scheduler.placing.place import ranking
 from nopal_scheduler.proof import Impossible, NotProven, Proof
 from nopal_scheduler.proving.backups.prover import BackupProver
+from nopal_scheduler.scheduler import Scheduler
 from nopal_scheduler.state import State
 from support.backupclusters import now
 from support.killer import find_proof, killed
@@ -282,3 +284,16 @@ def test_what_came_one_by_one_is_proven_from_nothing(seed: int) -> None:
     cluster = admitted(seed, racks(4, 4, 4, memory=64), 150)
     assert len(cluster.vms) > 140
     proven(start(cluster), cluster)
+
+
+@pytest.mark.parametrize("rule", [SPREAD, TOGETHER])
+def test_a_zone_too_large_for_packings_takes_what_has_such_rules(rule: Rule) -> None:
+    """71 hosts have 2,556 losses of one or two, more than are searched one by one."""
+    scheduler = Scheduler(Cluster(racks(*(9,) * 7, 8), (), Redundancy(2)))
+    for number in range(3):
+        assert isinstance(scheduler.admit(web(f"v{number}", None, rule)), Placement)
+    proof = scheduler.proof()
+    assert proof is not None
+    assert proof.backups.keys() == {"v0", "v1", "v2"}
+    zone = Cluster(scheduler.state.hosts, (), proof.redundancy)
+    assert check_proof(now(scheduler.state, zone), proof) == ()

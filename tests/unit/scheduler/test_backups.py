@@ -153,7 +153,8 @@ def test_pairs_are_what_was_put_last(puts: list[tuple[int, int, int]]) -> None:
     """Whatever grew, shrank and changed its row in between."""
     table, there = PairTable(1), {}
     single = np.arange(9, dtype=np.int64).reshape(1, 9)
-    for one, other, amount in puts:
+    first = [(one, other, one * other + 1) for one in range(9) for other in range(one + 1, 9)]
+    for one, other, amount in first + puts:
         if one < other:
             table.put((one, other), np.array([amount]))
             there[one, other] = amount
