@@ -123,7 +123,7 @@ class Scheduler:
     def _candidates(self, vm: Vm) -> Sequence[int]:
         """Return the hosts to ask for, best first; those with room in every loss before others."""
         order = list(ranking(self.state, vm))
-        if isinstance(self._prover, CaseProver) and order:
+        if isinstance(self._prover, CaseProver | BackupProver) and order:
             roomy = self._prover.headroom(vm)
             order = [h for h in order if roomy[h]] + [h for h in order if not roomy[h]]
         return order

@@ -9,17 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nopal_scheduler.answer import Placement
 from nopal_scheduler.model import (
     Cluster,
     Redundancy,
     Vm,
     failure_domain,
 )
+from nopal_scheduler.placing.place import ranking
 from nopal_scheduler.proof import Impossible, NotProven, Proof
 from nopal_scheduler.proving.backups.lists import BackupLists
 from nopal_scheduler.proving.backups.pairtable import PairTable
 from nopal_scheduler.proving.backups.prover import BackupProver
 from nopal_scheduler.proving.backups.sums import BackupSums
+from nopal_scheduler.scheduler import Scheduler
 from nopal_scheduler.state import State
 from support.backupclusters import (
     APART,
@@ -349,3 +352,15 @@ def test_few_hosts_are_kept_for_many() -> None:
 def test_removing_an_unknown_one_raises() -> None:
     with pytest.raises(KeyError):
         BackupProver(State(Cluster(hosts_of(3), (), Redundancy(1)))).remove("v")
+
+
+def test_who_comes_goes_where_no_backup_is_in_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emptiest host is kept for a backup; another one has room besides all that may arrive."""
+    monkeypatch.setattr("nopal_scheduler.scheduler.CASES", 0)
+    taken = (vm("v", 12, 0), vm("x", 3, 1, restarts=False), vm("y", 3, 2, restarts=False))
+    scheduler = Scheduler(Cluster(hosts_of(4), taken, Redundancy(1)))
+    proof = scheduler.proof()
+    assert proof is not None
+    assert proof.backups == {"v": ("h3",)}
+    assert ranking(scheduler.state, vm("w", 8))[0] == 3
+    assert scheduler.admit(vm("w", 8)) == Placement("h1")
