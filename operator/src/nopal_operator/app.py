@@ -4,7 +4,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
 from random import random
+from threading import Thread
 from typing import Any, NoReturn, Protocol
 
 import structlog
@@ -25,6 +28,7 @@ from nopal_operator.dependents import Dirty, dependents, heartbeat_changed, room
 from nopal_operator.effects import Effects
 from nopal_operator.liveness import Liveness
 from nopal_operator.reconcile import plan
+from nopal_operator.schedulers import SearchingError
 from nopal_operator.settings import Settings
 from nopal_operator.world import World
 from nopal_runtime.errors import NopalError
@@ -34,9 +38,12 @@ from nopal_runtime.kube.cache import ObjectCache
 from nopal_runtime.kube.queue import WorkQueue
 from nopal_runtime.kube.sync import Sync
 from nopal_runtime.metrics import Metrics
+from nopal_scheduler import Cluster, Scheduler
 
 KINDS = (ZONE, HOST, NETWORK, IMAGE, DISK, VIRTUAL_MACHINE, NODE)
 _LEASES = f"metadata.namespace={HOST_LEASE_NAMESPACE}"
+_SEARCHING = 60.0
+"""Seconds after which to look again at what waits for a search, should its end go unnoticed."""
 _SOON = 0.5
 """Seconds that the sums over many objects wait for more changes."""
 
@@ -110,6 +117,7 @@ class Operator:
         self._effects = Effects(
             kube, cache=self.cache, world=self.world, on_change=self._changed, clock=clock
         )
+        self.world.schedulers.aside = self._search
         self._planning = False
         self._metrics = metrics or Metrics()
         self._metrics.watch_depth(self.queue.depth)
@@ -138,6 +146,8 @@ class Operator:
         with self._metrics.reconcile(key.kind):
             try:
                 return await self._effects.carry_out(key, plan(self.world, key, now=self._clock()))
+            except SearchingError:
+                return _SEARCHING  # it is marked as soon as the search has ended
             finally:
                 self._mark(room_given_back(self.world))
 
@@ -171,6 +181,27 @@ class Operator:
             self.queue.mark(key)
         for key in sorted(dirty.soon):
             self.queue.mark(key, _SOON)
+
+    def _search(self, zone: str, cluster: Cluster) -> "Future[Scheduler]":
+        """Build a scheduler in a thread; it ends with the process, however much is left to do."""
+        result: Future[Scheduler] = Future()
+        loop, began = asyncio.get_running_loop(), self._clock()
+
+        def build() -> None:
+            try:
+                result.set_result(Scheduler(cluster))
+            except Exception as error:
+                result.set_exception(error)
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(ended)
+
+        def ended() -> None:
+            seconds = round(self._clock() - began, 1)
+            log.info("zone searched", zone=zone, vms=len(cluster.vms), seconds=seconds)
+            self._mark(Dirty(now={Key(ZONE.kind, "", zone), *self.world.waiting(zone)}))
+
+        Thread(target=build, name=f"zone {zone}", daemon=True).start()
+        return result
 
     async def _heartbeats(self) -> NoReturn:
         while True:

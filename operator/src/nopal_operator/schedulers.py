@@ -4,9 +4,15 @@
 A decision in a zone of 50,000 virtual machines must not begin with all of them. So a scheduler is
 built when it is first asked, and again when the zone's hosts or its redundancy have changed; in
 between virtual machines are put in and taken out as they come and go.
+
+A scheduler that is to prove something takes its time to build, many seconds in a large or nearly
+full zone. It is then built aside, from data that do not change; what changes meanwhile is caught up
+with when it is there, and until then the zone has no scheduler.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from nopal_operator.premises import Asked, Premises
@@ -40,10 +46,29 @@ class _Zone:
     changes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    premises: Premises
+    result: "Future[Scheduler]"
+
+
+class SearchingError(Exception):
+    """The zone's scheduler is being built: nothing can be said until it is there."""
+
+
+Aside = Callable[[str, Cluster], "Future[Scheduler]"]
+"""Builds the scheduler of a zone somewhere else."""
+
+
 @dataclass(slots=True)
 class Schedulers:
-    """What holds room everywhere, and who decides where there is more."""
+    """What holds room everywhere, and who decides where there is more.
 
+    `place`, `scheduler` and `changes` raise SearchingError while a zone's scheduler is built aside.
+    """
+
+    aside: Aside | None = None
+    """For zones in which there is much to prove; None: all are built when they are asked."""
     _assigned: dict[str, Hold] = field(default_factory=dict)
     _assumed: dict[str, Hold] = field(default_factory=dict)
     _there: dict[str, Hold] = field(default_factory=dict)
@@ -54,6 +79,7 @@ class Schedulers:
     _zone_of: dict[str, str] = field(default_factory=dict)
     _asked: dict[str, Asked] = field(default_factory=dict)
     """By zone; kept while its scheduler is built anew."""
+    _searches: dict[str, _Search] = field(default_factory=dict)
     _given_back: set[str] = field(default_factory=set)
     _ticks: int = 0
 
@@ -153,9 +179,19 @@ class Schedulers:
     def forget(self, zone: str) -> None:
         """Forget a zone that is gone; what holds room on its hosts still does."""
         self._forget(zone)
+        self._searches.pop(zone, None)
         self._asked.pop(zone, None)
 
     def _zone(self, name: str, premises: Premises) -> _Zone:
+        search = self._searches.get(name)
+        if search is not None:
+            if not search.result.done():
+                raise SearchingError(name)
+            del self._searches[name]
+            asked = self._asked[name]
+            # Else it is of no use by now: what it was built for are other hosts.
+            if asked.essence(search.premises) == asked.essence(premises):
+                self._install(name, search.premises, search.result.result())
         known = self._zones.get(name)
         if known is None or not self._takes(known, premises):
             known = self._build(name, premises)
@@ -169,9 +205,8 @@ class Schedulers:
         if asked.essence(zone.premises) != asked.essence(premises):
             return False
         zone.scheduler.state.describe(self._with_what_is_taken(host) for host in premises.hosts)
-        if [host.blocked for host in zone.premises.hosts] != [
-            host.blocked for host in premises.hosts
-        ]:
+        pairs = zip(zone.premises.hosts, premises.hosts, strict=True)
+        if any(before.blocked != after.blocked for before, after in pairs):
             zone.changes = self._tick()
         zone.premises = premises
         return True
@@ -185,13 +220,32 @@ class Schedulers:
             asked |= before
         self._asked[name] = asked
         self._forget(name)
-        self._zone_of.update((host.name, name) for host in premises.hosts)
         hosts = tuple(self._with_what_is_taken(host) for host in premises.hosts)
         vms = tuple(asked.of(vm) for vm in cluster.vms)
-        scheduler = Scheduler(replace(cluster, hosts=hosts, vms=vms))
-        made = _Zone(name, premises, scheduler, self._tick())
-        self._zones[name] = made
-        return made
+        cluster = replace(cluster, hosts=hosts, vms=vms)
+        if self.aside is not None and premises.redundancy.failures and len(vms) > _FEW:
+            self._searches[name] = _Search(premises, self.aside(name, cluster))
+            raise SearchingError(name)
+        self._install(name, premises, Scheduler(cluster))
+        return self._zones[name]
+
+    def _install(self, name: str, premises: Premises, scheduler: Scheduler) -> None:
+        """Have a scheduler decide from now on, and tell it what has changed since it was begun."""
+        names = [host.name for host in premises.hosts]
+        self._zone_of.update((each, name) for each in names)
+        self._zones[name] = _Zone(name, premises, scheduler, self._tick())
+        asked, state = self._asked[name], scheduler.state
+        there = {uid: self._there[uid] for each in names for uid in self._on.get(each, ())}
+        for uid, vm in tuple(state.vms.items()):
+            hold = there.get(uid)
+            if hold is not None:
+                at = state.hosts[state.host_of(uid)].name
+                if replace(asked.of(hold.vm), host=vm.host) == vm and hold.host == at:
+                    del there[uid]
+                    continue
+            scheduler.remove(uid)
+        for hold in there.values():
+            self._enter(hold)
 
     def _learn(self, zone: _Zone, vm: Vm) -> bool:
         """Have a zone's scheduler hear of the labels by which a virtual machine asks.

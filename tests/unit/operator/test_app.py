@@ -2,17 +2,23 @@
 """The whole operator on a fake API server, in virtual time: events in, statuses out."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from threading import Event, get_ident
 from typing import Any
+
+import pytest
 
 from nopal_api.kinds import HOST, LEASE, NODE, VIRTUAL_MACHINE
 from nopal_api.names import HOST_LEASE_NAMESPACE
+from nopal_operator import app, schedulers
 from nopal_operator.app import Operator
 from nopal_operator.settings import Settings
 from nopal_runtime.errors import TransientError
 from nopal_runtime.kube.api import Key
 from nopal_runtime.kube.fake import Call, FakeKube
 from nopal_runtime.kube.fakewatch import FakeWatch
+from nopal_scheduler import Cluster, Scheduler
 from support import objects
 from support.operatorlab import GIB, Lab
 from support.virtualtime import run_virtual
@@ -270,6 +276,53 @@ def test_many_at_once_share_the_room_exactly() -> None:
         assert sorted(placed) == ["n1"] * 4 + ["n2"] * 4  # 10 of 12 GiB each, with overhead
         waiting = next(vm for vm, a in zip(vms, nodes, strict=True) if a is None)
         assert hand.said(waiting).message.startswith("0/2 hosts fit: 2 insufficient memory")
+
+    run(test)
+
+
+def test_a_zone_that_is_searched_aside_places_and_tells_as_soon_as_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedulers, "_FEW", 0)
+    go, threads = Event(), set[int]()
+
+    def build(cluster: Cluster) -> Scheduler:
+        if cluster.vms:
+            threads.add(get_ident())
+            assert go.wait(30)
+        return Scheduler(cluster)
+
+    for module in (app, schedulers):
+        monkeypatch.setattr(module, "Scheduler", build)
+
+    async def test(running: Running) -> None:
+        hand = running.hand
+        hand.zone(redundancy={"failures": 1})
+        for name in ("n1", "n2"):
+            await running.host(name)
+        await asyncio.sleep(20)
+        first = hand.vm("first")
+        await asyncio.sleep(2)
+        assert hand.said(first).reason == "Assigned"
+        await running.host("n3")
+        await asyncio.sleep(20)
+        second = hand.vm("second")
+        await asyncio.sleep(30)
+        assert hand.model(second).status.conditions == (), "nothing is known of it yet"
+        assert hand.said(first).reason == "Assigned"
+        other = hand.vm("other", zone="z2")
+        await asyncio.sleep(5)
+        assert hand.said(other).reason == "ZoneNotFound", "the operator is there for others"
+        go.set()
+        for _ in range(1000):
+            time.sleep(0.005)  # noqa: ASYNC251 - the thread is in real time
+            await asyncio.sleep(0.1)
+            if hand.model(second).status.assignment:
+                break
+        await asyncio.sleep(40)
+        assert hand.said(second).reason == "Assigned"
+        assert hand.model(Key("Zone", "", "z1")).status.hosts.ready == 3
+        assert get_ident() not in threads
 
     run(test)
 

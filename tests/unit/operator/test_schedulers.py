@@ -2,7 +2,9 @@
 """Schedulers kept up to date say what schedulers made anew would say."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 
 from nopal_operator import schedulers as module
 from nopal_operator.premises import Premises
-from nopal_operator.schedulers import Hold, Schedulers
+from nopal_operator.schedulers import Hold, Schedulers, SearchingError
 from nopal_scheduler import (
+    Cluster,
     Host,
     NoPlacement,
     Placement,
@@ -198,6 +201,95 @@ def test_an_edit_that_nobody_sees_changes_nothing() -> None:
     assert all_.changes("z", PREMISES) != was
 
 
+class Aside:
+    """Searches that end when a test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[Cluster, Future[Real]]] = []
+
+    def __call__(self, zone: str, cluster: Cluster) -> "Future[Real]":
+        self.begun.append((cluster, Future()))
+        return self.begun[-1][1]
+
+    def end(self) -> None:
+        for cluster, result in self.begun:
+            if not result.done():
+                result.set_result(Real(cluster))
+
+
+def full(aside: Aside) -> Schedulers:
+    """Return what holds room in a zone in which there is much to prove."""
+    all_ = Schedulers(aside=aside)
+    for i in range(100):
+        all_.assign(f"vm{i}", Hold(guest(f"vm{i}", 1, app="db"), NAMES[i % 3], 1))
+    return all_
+
+
+SAFE = replace(VAST, redundancy=Redundancy(1))
+
+
+def test_a_long_search_is_made_aside_and_catches_up(built: list[int]) -> None:
+    aside = Aside()
+    all_ = full(aside)
+    for _ in range(3):
+        with pytest.raises(SearchingError):
+            all_.place("z", SAFE, guest("new", 1, APART))
+    assert (built, len(aside.begun)) == ([], 1)
+    all_.assign("vm0", None)
+    all_.assign("vm1", Hold(guest("vm1", 1, app="db"), "a", 2))
+    all_.assign("vm2", Hold(guest("vm2", 1, app="web"), "c", 2))
+    all_.assume(Hold(guest("more", 1), "b", 1))
+    with pytest.raises(SearchingError):
+        all_.changes("z", SAFE)
+    aside.end()
+    state = all_.scheduler("z", SAFE).state
+    assert (built, len(aside.begun)) == ([], 1)
+    assert "vm0" not in state.vms
+    assert {name: state.hosts[state.host_of(name)].name for name in ("vm1", "vm2", "more")} == {
+        "vm1": "a",
+        "vm2": "c",
+        "more": "b",
+    }
+    assert len(state.vms) == len(all_.cluster(SAFE).vms)
+    assert isinstance(all_.place("z", SAFE, guest("new", 1)), Placement)
+
+
+def test_a_search_for_other_hosts_is_of_no_use() -> None:
+    aside = Aside()
+    all_, fewer = full(aside), replace(SAFE, hosts=SAFE.hosts[:2])
+    for premises in (SAFE, fewer):
+        with pytest.raises(SearchingError):
+            all_.scheduler("z", premises)
+    assert len(aside.begun) == 1, "one at a time"
+    aside.end()
+    with pytest.raises(SearchingError):
+        all_.scheduler("z", fewer)
+    aside.end()
+    assert len(all_.scheduler("z", fewer).state.hosts) == 2
+
+
+def test_a_search_that_fails_is_told_and_made_again() -> None:
+    aside = Aside()
+    all_ = full(aside)
+    with pytest.raises(SearchingError):
+        all_.scheduler("z", SAFE)
+    aside.begun[0][1].set_exception(LookupError("fault"))
+    with pytest.raises(LookupError):
+        all_.scheduler("z", SAFE)
+    with pytest.raises(SearchingError):
+        all_.scheduler("z", SAFE)
+    assert len(aside.begun) == 2
+
+
+def test_where_there_is_little_to_prove_nothing_is_made_aside(built: list[int]) -> None:
+    aside = Aside()
+    all_ = full(aside)
+    all_.scheduler("z", VAST)
+    Schedulers(aside=aside).scheduler("z", SAFE)
+    assert built == [100, 0]
+    assert aside.begun == []
+
+
 def test_a_host_that_has_moved_is_not_lost_to_its_new_zone() -> None:
     """The old zone is built anew for another reason before it was told that the host has gone."""
     a, b, moved = (Host(n, Room(8, 8)) for n in ("a", "b", "moved"))
@@ -214,7 +306,7 @@ def test_a_host_that_has_moved_is_not_lost_to_its_new_zone() -> None:
 Step = tuple[str, int, str]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["place", "assign", "drop", "lose", "look", "move", "move"]),
+        st.sampled_from(["place", "assign", "drop", "lose", "look", "end", "move", "move"]),
         st.integers(0, 5),
         st.sampled_from(NAMES),
     ),
@@ -223,10 +315,16 @@ STEPS = st.lists(
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(steps=STEPS)
-def test_kept_up_to_date_is_as_good_as_new(steps: Sequence[Step]) -> None:
+@given(steps=STEPS, is_aside=st.booleans())
+def test_kept_up_to_date_is_as_good_as_new(steps: Sequence[Step], is_aside: bool) -> None:
     """Two zones, each asked only now and then, while hosts go from one to the other."""
-    all_ = Schedulers()
+    aside = Aside()
+    all_ = Schedulers(aside=aside if is_aside else None)
+    with patch.object(module, "_FEW", 0):
+        _go_through(all_, aside, steps)
+
+
+def _go_through(all_: Schedulers, aside: Aside, steps: Sequence[Step]) -> None:
     homes = dict.fromkeys(NAMES, "z0")
     epochs: dict[str, int] = {}
     for what, number, node in steps:
@@ -241,7 +339,10 @@ def test_kept_up_to_date_is_as_good_as_new(steps: Sequence[Step]) -> None:
             vm = replace(vm, needs=replace(vm.needs, more={"gpu": 1}))
         epoch = epochs.get(vm.name, 0)
         if what == "place":
-            answer = all_.place(zone, premises, vm)
+            try:
+                answer = all_.place(zone, premises, vm)
+            except SearchingError:
+                continue
             if isinstance(answer, Placement):
                 epochs[vm.name] = epoch + 1
                 all_.assume(Hold(vm, answer.host, epoch + 1))
@@ -255,7 +356,13 @@ def test_kept_up_to_date_is_as_good_as_new(steps: Sequence[Step]) -> None:
         elif what == "move":
             homes[node] = zone
             continue
-        cluster, state = all_.cluster(premises), all_.scheduler(zone, premises).state
+        elif what == "end":
+            aside.end()
+        cluster = all_.cluster(premises)
+        try:
+            state = all_.scheduler(zone, premises).state
+        except SearchingError:
+            continue
         fresh = Real(cluster).state
         assert {n: state.host_of(n) for n in state.vms} == {n: fresh.host_of(n) for n in fresh.vms}
         assert (state.free[:2] == fresh.free[:2]).all()
