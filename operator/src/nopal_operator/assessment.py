@@ -7,19 +7,19 @@ counted in the next.
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from nopal_api.quantity import whole_mib
 from nopal_api.redundancy import FIT_LIMIT, Fit, StandardSize
 from nopal_operator.candidates import NAMESPACE
 from nopal_operator.premises import Premises
-from nopal_operator.schedulers import Schedulers
+from nopal_operator.schedulers import Schedulers, SearchingError
 from nopal_scheduler import (
     Impossible,
     NoPlacement,
     NotProven,
     Proof,
-    Redundancy,
     Scheduler,
     Vm,
     vm_cost,
@@ -76,6 +76,8 @@ class Assessments:
     ) -> None:
         self._schedulers, self._computed = schedulers, computed
         self._made: dict[str, _Made] = {}
+        self._begun: dict[str, dict[int, Future[Scheduler]]] = {}
+        """By zone and failures: searches whether it survives fewer than it is to."""
 
     def of(
         self,
@@ -96,6 +98,9 @@ class Assessments:
             silent: hosts without a heartbeat, its own and others.
             now: seconds of a monotonic clock.
             pause: seconds between two assessments.
+
+        Raises:
+            SearchingError: that takes long and is being searched aside.
         """
         asked = (premises.redundancy, sizes)
         silent = silent.intersection(host.name for host in premises.hosts)
@@ -108,7 +113,11 @@ class Assessments:
             if wait > 0:
                 return known.assessment, wait
         scheduler = self._schedulers.scheduler(zone, premises)
-        against = _against(scheduler)
+        against, proven = _against(scheduler), premises.redundancy.failures
+        if against is not None:
+            proven = self._fewer(zone, scheduler, premises)
+        else:
+            self._begun.pop(zone, None)
         waiting = known.waiting if known is not None else ()
         wanted = tuple(size for size in waiting if size in sizes)
         if known is None or (known.asked, known.stamp) != (asked, stamp):
@@ -118,9 +127,7 @@ class Assessments:
         counted = {s: found.get(s) or before.get(s) or Fit(name=s.name, count=0) for s in sizes}
         made = Assessment(
             verdict=against,
-            proven=premises.redundancy.failures
-            if against is None
-            else self._fewer(scheduler, premises),
+            proven=proven,
             down=_down(silent, scheduler),
             fits=tuple(counted[size] for size in sizes),
         )
@@ -131,18 +138,29 @@ class Assessments:
     def forget(self, zone: str) -> None:
         """Forget a zone that is gone."""
         self._made.pop(zone, None)
+        self._begun.pop(zone, None)
 
-    def _fewer(self, scheduler: Scheduler, premises: Premises) -> int:
-        """Return how many failures, fewer than asked for, are proven to be survived."""
+    def _fewer(self, zone: str, scheduler: Scheduler, premises: Premises) -> int:
+        """Return how many failures, fewer than asked for, are proven to be survived.
+
+        Raises:
+            SearchingError: that is being searched aside.
+        """
         state, wanted = scheduler.state, premises.redundancy
         domains, restarting = len(state.lost_with), sum(vm.restarts for vm in state.vms.values())
+        begun, found = self._begun.setdefault(zone, {}), 0
         for failures in range(min(wanted.failures, domains) - 1, 0, -1):
             lost = restarting * failures / domains
             if count_cases(domains, failures) * lost <= RESTARTS:
-                fewer = self._schedulers.cluster(premises, Redundancy(failures, wanted.topology))
-                if _against(Scheduler(fewer)) is None:
-                    return failures
-        return 0
+                if failures not in begun:
+                    begun[failures] = self._schedulers.search(zone, premises, failures)
+                if not begun[failures].done():
+                    raise SearchingError(zone)
+                if begun[failures].result().is_proven:
+                    found = failures
+                    break
+        del self._begun[zone]
+        return found
 
     def _count(
         self, scheduler: Scheduler, sizes: tuple[StandardSize, ...]

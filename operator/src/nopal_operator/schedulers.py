@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from nopal_operator.premises import Asked, Premises
 from nopal_scheduler.answer import NoPlacement, Placement
-from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
+from nopal_scheduler.model import Cluster, Host, Room, Vm
 from nopal_scheduler.scheduler import Scheduler
 from nopal_scheduler.state import State
 
@@ -49,14 +49,14 @@ class _Zone:
 @dataclass(frozen=True, slots=True)
 class _Search:
     premises: Premises
-    result: "Future[Scheduler]"
+    result: Future[Scheduler]
 
 
 class SearchingError(Exception):
     """The zone's scheduler is being built: nothing can be said until it is there."""
 
 
-Aside = Callable[[str, Cluster], "Future[Scheduler]"]
+Aside = Callable[[str, Cluster], Future[Scheduler]]
 """Builds the scheduler of a zone somewhere else."""
 
 
@@ -167,14 +167,20 @@ class Schedulers:
         """Return a number that is another one whenever anything in the zone has changed."""
         return self._zone(zone, premises).changes
 
-    def cluster(self, premises: Premises, redundancy: Redundancy | None = None) -> Cluster:
-        """Return the zone with all that holds room there, to survive what it is to, or other."""
+    def cluster(self, premises: Premises) -> Cluster:
+        """Return the zone with all that holds room there."""
         vms = tuple(
             replace(self._there[uid].vm, host=host.name)
             for host in premises.hosts
             for uid in self._on.get(host.name, ())
         )
-        return Cluster(hosts=premises.hosts, vms=vms, redundancy=redundancy or premises.redundancy)
+        return Cluster(hosts=premises.hosts, vms=vms, redundancy=premises.redundancy)
+
+    def search(self, zone: str, premises: Premises, failures: int) -> Future[Scheduler]:
+        """Build a scheduler of the zone as it is now, to survive so many failures: to be read."""
+        cluster = self.cluster(premises)
+        wanted = replace(premises.redundancy, failures=failures)
+        return self._search(zone, replace(cluster, redundancy=wanted))
 
     def forget(self, zone: str) -> None:
         """Forget a zone that is gone; what holds room on its hosts still does."""
@@ -223,11 +229,20 @@ class Schedulers:
         hosts = tuple(self._with_what_is_taken(host) for host in premises.hosts)
         vms = tuple(asked.of(vm) for vm in cluster.vms)
         cluster = replace(cluster, hosts=hosts, vms=vms)
-        if self.aside is not None and premises.redundancy.failures and len(vms) > _FEW:
-            self._searches[name] = _Search(premises, self.aside(name, cluster))
+        search = self._search(name, cluster)
+        if not search.done():
+            self._searches[name] = _Search(premises, search)
             raise SearchingError(name)
-        self._install(name, premises, Scheduler(cluster))
+        self._install(name, premises, search.result())
         return self._zones[name]
+
+    def _search(self, zone: str, cluster: Cluster) -> Future[Scheduler]:
+        """Build a scheduler: at once where there is little to prove, or nobody to do it aside."""
+        if self.aside is not None and cluster.redundancy.failures and len(cluster.vms) > _FEW:
+            return self.aside(zone, cluster)
+        result: Future[Scheduler] = Future()
+        result.set_result(Scheduler(cluster))
+        return result
 
     def _install(self, name: str, premises: Premises, scheduler: Scheduler) -> None:
         """Have a scheduler decide from now on, and tell it what has changed since it was begun."""

@@ -2,6 +2,7 @@
 """What is said of a zone costs no more than it must, and never too much at once."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +11,7 @@ from nopal_api.redundancy import StandardSize
 from nopal_operator import assessment as module
 from nopal_operator.assessment import COUNTING, Assessment, Assessments
 from nopal_operator.premises import Premises
-from nopal_operator.schedulers import Hold, Schedulers
+from nopal_operator.schedulers import Hold, Schedulers, SearchingError
 from nopal_scheduler import Cluster, Host, Redundancy, Room, Scheduler, Vm
 
 GIB = 2**30
@@ -141,7 +142,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Cluster]:
         found.append(cluster)
         return Scheduler(cluster)
 
-    monkeypatch.setattr(module, "Scheduler", build)
+    monkeypatch.setattr("nopal_operator.schedulers.Scheduler", build)
     return found
 
 
@@ -151,6 +152,7 @@ def test_what_is_proven_is_neither_written_down_nor_tried_for_less(
     bench = Bench()
     bench.premises = Premises(bench.premises.hosts, Redundancy(2))
     bench.schedulers.scheduler("z", bench.premises)
+    built.clear()
     for owner, name in ((Schedulers, "cluster"), (Scheduler, "verdict")):
         monkeypatch.setattr(owner, name, None)  # whoever calls it fails
     assert bench.ask()[0].proven == 2
@@ -166,10 +168,53 @@ def test_fewer_failures_are_tried_where_that_is_cheap(
         vm = Vm(f"vm{i}", Room(1, 20 * GIB))
         bench.schedulers.assign(vm.name, Hold(vm, "abca"[i], 1))
     assert bench.ask()[0].proven == 1
-    assert [c.redundancy.failures for c in built] == [1]
+    assert [c.redundancy.failures for c in built] == [2, 1]
     monkeypatch.setattr(module, "RESTARTS", 3)
     built.clear()
     bench.now += PAUSE
     bench.change()
     assert bench.ask()[0].proven == 0
     assert built == []
+
+
+def test_fewer_failures_are_searched_aside_where_that_may_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nopal_operator.schedulers._FEW", 0)
+    begun: list[tuple[Cluster, Future[Scheduler]]] = []
+
+    def aside(_: str, cluster: Cluster) -> Future[Scheduler]:
+        begun.append((cluster, Future()))
+        return begun[-1][1]
+
+    hosts = tuple(Host(n, Room(64, 64 * GIB)) for n in "abcd")
+    bench = Bench(premises=Premises(hosts, Redundancy(3)), sizes=SIZES[:1])
+    bench.schedulers.aside = aside
+    for i in range(7):
+        vm = Vm(f"vm{i}", Room(1, 20 * GIB))
+        bench.schedulers.assign(vm.name, Hold(vm, "abcdabc"[i], 1))
+    for failures in (3, 2, 1):
+        for _ in range(2):
+            with pytest.raises(SearchingError):
+                bench.ask()
+        cluster, result = begun[-1]
+        assert cluster.redundancy.failures == failures
+        result.set_result(Scheduler(cluster))
+    assert bench.ask()[0].proven == 1
+    assert len(begun) == 3
+    bench.now += PAUSE
+    bench.change()
+    with pytest.raises(SearchingError):
+        bench.ask()
+    assert len(begun) == 4, "after a change it is searched again"
+    begun[-1][1].set_result(Scheduler(begun[-1][0]))
+    for i in range(7):
+        bench.schedulers.assign(f"vm{i}", None)
+    assert bench.ask()[0].proven == 3
+    for i in range(7):
+        vm = Vm(f"vm{i}", Room(1, 20 * GIB))
+        bench.schedulers.assign(vm.name, Hold(vm, "abcdabc"[i], 1))
+    bench.now += PAUSE
+    with pytest.raises(SearchingError):
+        bench.ask()
+    assert len(begun) == 5, "what was searched before that is of no use"
