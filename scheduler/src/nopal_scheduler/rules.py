@@ -144,12 +144,17 @@ class RuleBook:
             if not per_host.any() and rule.matches(vm.labels):
                 return inside
             return inside & (there > 0)
-        usable = inside & eligible
+        there, usable = self.spread(rule, eligible)
         if not usable.any():
             return usable
         own = int(rule.matches(vm.labels))
         even: Mask = inside & (there + own - there[usable].min() <= rule.max_skew)
         return even
+
+    def spread(self, rule: Rule, eligible: Mask) -> tuple[Counts, Mask]:
+        """Return how many a rule matches in every host's domain, and which hosts it compares."""
+        there = self._topologies.per_domain(rule.topology, self._matched(rule.selector))
+        return there, eligible & (self._topologies.domains(rule.topology) >= 0)
 
     def repelling(self, vm: Vm) -> Iterator[str]:
         """Yield the topologies in which others' required anti-affinity is against this VM."""

@@ -31,12 +31,15 @@ class Scheduler:
     Args:
         cluster: What is there. Virtual machines that have a host keep it, whatever the rules and
             the proof say of it.
+        like: A scheduler of about the same cluster, to begin the search for a proof from. In a
+            nearly full zone one that was kept up to date may be proven where a search from nothing
+            finds no proof.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, like: "Scheduler | None" = None) -> None:
         self.state = State(cluster)
         """Read it; change it by this class alone."""
-        self._prover: Prover = prover_for(self.state)
+        self._prover: Prover = prover_for(self.state, like=None if like is None else like._prover)
 
     def place(self, vm: Vm) -> Placement | NoPlacement:
         """Return where a virtual machine would go, or why nowhere; nothing is added.
@@ -129,11 +132,16 @@ class Scheduler:
         return order
 
 
-def prover_for(state: State) -> Prover:
-    """Return the prover that fits the size of a cluster and the losses that it is to survive."""
+def prover_for(state: State, *, like: Prover | None = None) -> Prover:
+    """Return the prover that fits the size of a cluster and the losses that it is to survive.
+
+    Args:
+        state: The cluster.
+        like: A prover to begin the search from, if it is of the same kind.
+    """
     failures = state.redundancy.failures
     if not failures:
         return PlainProver(state)
     if count_cases(len(state.lost_with), failures) <= CASES:
-        return CaseProver(state)
+        return CaseProver(state, like if isinstance(like, CaseProver) else None)
     return BackupProver(state)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Local search in a packing: moves and swaps that make room for one more.
 
-Only what no rule concerns is moved. Each step lessens what the new one lacks on some host, so the
-search ends by itself; its effort is bounded besides.
+Each step lessens what the new one lacks on some host, so the search ends by itself; its effort is
+bounded besides. What rules concern is moved only where they allow it.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...rules import Mask, RuleBook
 from ...state import Amounts, State
 from .item import Effort, Item
 
@@ -28,33 +29,33 @@ class Exchange:
         packing: What is changed.
         state: The cluster before the loss; read only.
         effort: How many steps are left.
+        book: The rules' counts after the loss, with everything that is placed; kept up to date.
     """
 
-    def __init__(self, packing: "Packing", state: State, effort: Effort) -> None:
+    def __init__(self, packing: "Packing", state: State, effort: Effort, book: RuleBook) -> None:
         self._packing = packing
         self._state = state
         self._effort = effort
-        self._free = [name for name in packing.placed if not packing.is_ruled(name)]
-        self._free.sort(key=lambda name: packing.items[name].order)
+        self._book = book
+        self._ruled = {name for name in packing.names() if packing.is_ruled(name)}
 
     def make_room(self, name: str) -> bool:
         """Place one virtual machine by moving others out of its way; tell whether it worked."""
         packing = self._packing
         item = packing.items[name]
         while True:
-            host = packing.best(item)
+            host = packing.best(item, self._allowed(item))
             if host is not None:
-                packing.put(name, host)
-                self._free.append(name)
-                self._free.sort(key=lambda each: packing.items[each].order)
+                self._put(item, host)
                 return True
             if not self._step(item):
                 return False
 
     def _step(self, item: Item) -> bool:
         """Make some host lack less for the item; False if none can, or the effort is spent."""
-        left, eligible = self._packing.left, self._state.eligible(item.vm)
-        hosts = (eligible & self._packing.targets).nonzero()[0]
+        left, eligible = self._packing.left, self._state.eligible(item.vm) & self._packing.targets
+        allowed = self._allowed(item)
+        hosts = (eligible if allowed is None else eligible & allowed).nonzero()[0]
         if not hosts.size:
             return False
         lack = self._packing.items.scale @ np.maximum(item.needs[:, None] - left[:, hosts], 0)
@@ -67,10 +68,12 @@ class Exchange:
         missing = np.maximum(needs - packing.left[:, host], 0)
         here: list[Item] = []
         there: list[Item] = []
-        for name in self._free:
-            (here if packing.placed[name] == host else there).append(packing.items[name])
+        for name, at in packing.placed.items():
+            (here if at == host else there).append(packing.items[name])
         if not here:
             return False
+        here.sort(key=lambda item: item.order)
+        there.sort(key=lambda item: item.order)
         return self._move_one(host, here, missing) or bool(
             there and self._swap(host, here, there, missing)
         )
@@ -87,7 +90,8 @@ class Exchange:
         useful = [i for i in possible if (np.minimum(needs[i], missing) > 0).any()]
         enough = [i for i in useful if (needs[i] >= missing).all()]
         for i in (*enough, *(i for i in reversed(useful) if i not in enough)):
-            target = packing.best(here[i], away)
+            allowed = self._allowed(here[i])
+            target = packing.best(here[i], away if allowed is None else away & allowed)
             if target is not None:
                 self._move(here[i], target)
                 return True
@@ -108,12 +112,47 @@ class Exchange:
             if useful[i, j] <= 0:
                 return False
             one, other, elsewhere = here[i], there[j], int(at[j])
-            if self._state.eligible(one.vm)[elsewhere] and self._state.eligible(other.vm)[host]:
+            if self._may_swap(one, host, other, elsewhere):
                 self._move(one, elsewhere)
                 self._move(other, host)
                 return True
         return False
 
-    def _move(self, item: Item, host: int) -> None:
-        self._packing.forget(item.vm.name)
+    def _may_swap(self, one: Item, here: int, other: Item, there: int) -> bool:
+        """Tell whether two may change places, by who may go where and by the rules."""
+        eligible, book = self._state.eligible, self._book
+        if not (eligible(one.vm)[there] and eligible(other.vm)[here]):
+            return False
+        if self._ruled.isdisjoint((one.vm.name, other.vm.name)):
+            return True
+        book.add(one.vm, here, -1)
+        book.add(other.vm, there, -1)
+        allowed = book.allowed(one.vm, self._packing.usable(one))[there]
+        book.add(one.vm, there)
+        allowed = allowed and book.allowed(other.vm, self._packing.usable(other))[here]
+        book.add(one.vm, there, -1)
+        book.add(one.vm, here)
+        book.add(other.vm, there)
+        return bool(allowed)
+
+    def _allowed(self, item: Item) -> Mask | None:
+        """Return where its rules, and those of others, allow it to be; None for anywhere."""
+        name = item.vm.name
+        if name not in self._ruled:
+            return None
+        at = self._packing.placed.get(name)
+        if at is not None:
+            self._book.add(item.vm, at, -1)
+        allowed = self._book.allowed(item.vm, self._packing.usable(item))
+        if at is not None:
+            self._book.add(item.vm, at)
+        return allowed
+
+    def _put(self, item: Item, host: int) -> None:
         self._packing.put(item.vm.name, host)
+        self._book.add(item.vm, host)
+
+    def _move(self, item: Item, host: int) -> None:
+        self._book.add(item.vm, self._packing.placed[item.vm.name], -1)
+        self._packing.forget(item.vm.name)
+        self._put(item, host)

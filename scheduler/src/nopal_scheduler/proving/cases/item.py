@@ -58,13 +58,20 @@ class Effort:
     """How much searching a decision may still do; counts steps, never time.
 
     Args:
-        steps: How many.
+        steps: How many moves and swaps.
+        ejections: How many ejections after those.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, ejections: int = 0) -> None:
         self._left = steps
+        self._ejections = ejections
 
     def spend(self) -> bool:
         """Take one step; tell whether there was one left."""
         self._left -= 1
         return self._left >= 0
+
+    def spend_ejection(self) -> bool:
+        """Take one ejection; tell whether there was one left."""
+        self._ejections -= 1
+        return self._ejections >= 0

@@ -7,8 +7,11 @@ where the least is left over (best fit); then `exchange` moves and swaps what ha
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from ...rules import Mask, RuleBook
 from ...state import Amounts, State
+from .ejection import Ejection
 from .exchange import Exchange
 from .item import Effort, Item, Items
 
@@ -60,6 +63,12 @@ class Packing:
         self.note(name, host)
         self.left[:, host] -= self.items[name].needs
 
+    def put_if_it_fits(self, name: str, host: int) -> None:
+        """Place one virtual machine on a host that has room and may take it; rules come later."""
+        item = self.items[name]
+        if self.usable(item)[host] and (self.left[:, host] >= item.needs).all():
+            self.put(name, host)
+
     def note(self, name: str, host: int) -> None:
         """Take note of a place whose room is taken already."""
         self.placed[name] = host
@@ -90,7 +99,20 @@ class Packing:
         for name in tuple(self.placed):
             self.take(name)
         self._insert_all(effort)
-        for name in self._out_of_order():
+        self._take_all(self._out_of_order())
+        while self._is_worth_it() and Ejection(self, self._state, self._book()).settle(effort):
+            self._take_all(self._out_of_order())
+
+    def _is_worth_it(self) -> bool:
+        """Tell whether something is unplaced and all hosts together have room for it."""
+        if not self.unplaced:
+            return False
+        wanted = sum(self.items[name].needs for name in self.unplaced)
+        left = np.maximum(self.left[:, self.targets], 0).sum(axis=1)
+        return bool((wanted <= left).all())
+
+    def _take_all(self, names: Iterable[str]) -> None:
+        for name in names:
             self.take(name)
 
     def best(self, item: Item, allowed: Mask | None = None) -> int | None:
@@ -130,11 +152,13 @@ class Packing:
         if ruled:
             self._insert_ruled(ruled)
             waiting = [name for name in waiting if not self.is_ruled(name)]
-        stuck = [name for name in waiting if not self._insert(name)]
+        for name in waiting:
+            self._insert(name)
+        stuck = sorted(self.unplaced, key=lambda name: self.items[name].order, reverse=True)
         if not stuck:
-            return self.is_settled
-        exchange = Exchange(self, self._state, effort)
-        return all(exchange.make_room(name) for name in stuck) and self.is_settled
+            return True
+        exchange = Exchange(self, self._state, effort, self._book())
+        return not [name for name in stuck if not exchange.make_room(name)]
 
     def _insert_ruled(self, names: list[str]) -> None:
         """Place what rules concern; whoever needs another one nearby comes after it."""
@@ -143,7 +167,7 @@ class Packing:
             progress = False
             for name in tuple(names):
                 item = self.items[name]
-                host = self.best(item, book.allowed(item.vm, self._usable(item)))
+                host = self.best(item, book.allowed(item.vm, self.usable(item)))
                 if host is not None:
                     self.put(name, host)
                     book.add(item.vm, host)
@@ -167,7 +191,7 @@ class Packing:
         for name in ruled:
             item, host = items[name], self.placed[name]
             book.add(item.vm, host, -1)
-            if not book.allowed(item.vm, self._usable(item))[host]:
+            if not book.allowed(item.vm, self.usable(item))[host]:
                 found.append(name)
             book.add(item.vm, host)
         return tuple(found)
@@ -179,7 +203,8 @@ class Packing:
             book.add(self.items[name].vm, host)
         return book
 
-    def _usable(self, item: Item) -> Mask:
+    def usable(self, item: Item) -> Mask:
+        """Return the hosts left on which it could be but for rules and room."""
         usable: Mask = self._state.eligible(item.vm) & ~self._lost
         return usable
 
