@@ -182,14 +182,14 @@ class Operator:
         for key in sorted(dirty.soon):
             self.queue.mark(key, _SOON)
 
-    def _search(self, zone: str, cluster: Cluster) -> "Future[Scheduler]":
+    def _search(self, zone: str, cluster: Cluster, like: Scheduler | None) -> Future[Scheduler]:
         """Build a scheduler in a thread; it ends with the process, however much is left to do."""
         result: Future[Scheduler] = Future()
         loop, began = asyncio.get_running_loop(), self._clock()
 
         def build() -> None:
             try:
-                result.set_result(Scheduler(cluster))
+                result.set_result(Scheduler(cluster, like=like))
             except Exception as error:
                 result.set_exception(error)
             with suppress(RuntimeError):  # the loop has been closed: nobody waits any more

@@ -56,8 +56,8 @@ class SearchingError(Exception):
     """The zone's scheduler is being built: nothing can be said until it is there."""
 
 
-Aside = Callable[[str, Cluster], Future[Scheduler]]
-"""Builds the scheduler of a zone somewhere else."""
+Aside = Callable[[str, Cluster, Scheduler | None], Future[Scheduler]]
+"""Builds the scheduler of a zone somewhere else; from one that nobody changes any more, if any."""
 
 
 @dataclass(slots=True)
@@ -80,6 +80,9 @@ class Schedulers:
     _asked: dict[str, Asked] = field(default_factory=dict)
     """By zone; kept while its scheduler is built anew."""
     _searches: dict[str, _Search] = field(default_factory=dict)
+    _last: dict[str, Scheduler] = field(default_factory=dict)
+    """By zone: what was found before, with a proof if there was one, until one is found again. Kept
+    up to date for long, it may have a proof that no search from nothing finds."""
     _given_back: set[str] = field(default_factory=set)
     _ticks: int = 0
 
@@ -186,6 +189,7 @@ class Schedulers:
         """Forget a zone that is gone; what holds room on its hosts still does."""
         self._forget(zone)
         self._searches.pop(zone, None)
+        self._last.pop(zone, None)
         self._asked.pop(zone, None)
 
     def _zone(self, name: str, premises: Premises) -> _Zone:
@@ -229,19 +233,21 @@ class Schedulers:
         hosts = tuple(self._with_what_is_taken(host) for host in premises.hosts)
         vms = tuple(asked.of(vm) for vm in cluster.vms)
         cluster = replace(cluster, hosts=hosts, vms=vms)
-        search = self._search(name, cluster)
+        search = self._search(name, cluster, self._last.get(name))
         if not search.done():
             self._searches[name] = _Search(premises, search)
             raise SearchingError(name)
         self._install(name, premises, search.result())
         return self._zones[name]
 
-    def _search(self, zone: str, cluster: Cluster) -> Future[Scheduler]:
+    def _search(
+        self, zone: str, cluster: Cluster, like: Scheduler | None = None
+    ) -> Future[Scheduler]:
         """Build a scheduler: at once where there is little to prove, or nobody to do it aside."""
         if self.aside is not None and cluster.redundancy.failures and len(cluster.vms) > _FEW:
-            return self.aside(zone, cluster)
+            return self.aside(zone, cluster, like)
         result: Future[Scheduler] = Future()
-        result.set_result(Scheduler(cluster))
+        result.set_result(Scheduler(cluster, like=like))
         return result
 
     def _install(self, name: str, premises: Premises, scheduler: Scheduler) -> None:
@@ -249,6 +255,8 @@ class Schedulers:
         names = [host.name for host in premises.hosts]
         self._zone_of.update((each, name) for each in names)
         self._zones[name] = _Zone(name, premises, scheduler, self._tick())
+        if scheduler.is_proven:
+            self._last.pop(name, None)
         asked, state = self._asked[name], scheduler.state
         there = {uid: self._there[uid] for each in names for uid in self._on.get(each, ())}
         for uid, vm in tuple(state.vms.items()):
@@ -358,6 +366,8 @@ class Schedulers:
         Its hosts are nobody's until then, but for those that another zone was told of since.
         """
         zone = self._zones.pop(name, None)
+        if zone is not None and (zone.scheduler.is_proven or name not in self._last):
+            self._last[name] = zone.scheduler
         for host in zone.premises.hosts if zone is not None else ():
             if self._zone_of.get(host.name) == name:
                 del self._zone_of[host.name]

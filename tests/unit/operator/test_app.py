@@ -286,11 +286,11 @@ def test_a_zone_that_is_searched_aside_places_and_tells_as_soon_as_that_has_ende
     monkeypatch.setattr(schedulers, "_FEW", 0)
     go, threads = Event(), set[int]()
 
-    def build(cluster: Cluster) -> Scheduler:
+    def build(cluster: Cluster, *, like: Scheduler | None) -> Scheduler:
         if cluster.vms:
             threads.add(get_ident())
             assert go.wait(30)
-        return Scheduler(cluster)
+        return Scheduler(cluster, like=like)
 
     for module in (app, schedulers):
         monkeypatch.setattr(module, "Scheduler", build)

@@ -138,9 +138,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Cluster]:
     """Every cluster that is searched from the start to say something of it."""
     found: list[Cluster] = []
 
-    def build(cluster: Cluster) -> Scheduler:
+    def build(cluster: Cluster, *, like: Scheduler | None) -> Scheduler:
         found.append(cluster)
-        return Scheduler(cluster)
+        return Scheduler(cluster, like=like)
 
     monkeypatch.setattr("nopal_operator.schedulers.Scheduler", build)
     return found
@@ -183,7 +183,7 @@ def test_fewer_failures_are_searched_aside_where_that_may_take_long(
     monkeypatch.setattr("nopal_operator.schedulers._FEW", 0)
     begun: list[tuple[Cluster, Future[Scheduler]]] = []
 
-    def aside(_: str, cluster: Cluster) -> Future[Scheduler]:
+    def aside(_: str, cluster: Cluster, like: Scheduler | None) -> Future[Scheduler]:
         begun.append((cluster, Future()))
         return begun[-1][1]
 

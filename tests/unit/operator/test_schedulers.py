@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -45,8 +46,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
 
     class Counted(Real):
-        def __init__(self, cluster: object) -> None:
-            super().__init__(cluster)  # type: ignore[arg-type]
+        def __init__(self, cluster: Cluster, *, like: Real | None = None) -> None:
+            super().__init__(cluster, like=like)
             found.append(len(self.state.vms))
 
     monkeypatch.setattr(module, "Scheduler", Counted)
@@ -206,8 +207,10 @@ class Aside:
 
     def __init__(self) -> None:
         self.begun: list[tuple[Cluster, Future[Real]]] = []
+        self.likes: list[Real | None] = []
 
-    def __call__(self, zone: str, cluster: Cluster) -> "Future[Real]":
+    def __call__(self, _: str, cluster: Cluster, like: Real | None) -> "Future[Real]":
+        self.likes.append(like)
         self.begun.append((cluster, Future()))
         return self.begun[-1][1]
 
@@ -279,6 +282,33 @@ def test_a_search_that_fails_is_told_and_made_again() -> None:
     with pytest.raises(SearchingError):
         all_.scheduler("z", SAFE)
     assert len(aside.begun) == 2
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_a_search_begins_with_what_was_found_before(
+    monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """A nearly full zone keeps its proof when a host goes and comes back."""
+    begun: list[Real | None] = []
+
+    class Watched(Real):
+        def __init__(self, cluster: Cluster, *, like: Real | None = None) -> None:
+            begun.append(like)
+            super().__init__(cluster, like=like)
+
+    monkeypatch.setattr(module, "_FEW", few)
+    monkeypatch.setattr(module, "Scheduler", Watched)
+    aside = Aside()
+    all_, tight = full(aside), replace(SAFE, hosts=tuple(Host(n, Room(60, 60)) for n in NAMES))
+    found: list[Real] = []
+    for premises in (tight, replace(tight, hosts=tight.hosts[:2]), tight, SAFE):
+        with suppress(SearchingError):
+            all_.scheduler("z", premises)
+        aside.end()
+        found.append(all_.scheduler("z", premises))
+    assert [each.is_proven for each in found] == [True, False, True, True]
+    first, _, third, _ = found
+    assert (begun or aside.likes) == [None, first, first, third], "the last that was proven"
 
 
 def test_where_there_is_little_to_prove_nothing_is_made_aside(built: list[int]) -> None:

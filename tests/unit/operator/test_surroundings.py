@@ -14,9 +14,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Cluster]:
     """Every zone that is searched from the start."""
     found: list[Cluster] = []
 
-    def build(cluster: Cluster) -> Scheduler:
+    def build(cluster: Cluster, *, like: Scheduler | None) -> Scheduler:
         found.append(cluster)
-        return Scheduler(cluster)
+        return Scheduler(cluster, like=like)
 
     monkeypatch.setattr(schedulers, "Scheduler", build)
     return found
