@@ -211,11 +211,12 @@ def move(name: str, source: str, target: str) -> Move:
 def test_who_takes_what_another_gives_back_goes_a_batch_later() -> None:
     moves = [move("v", "a", "b"), move("w", "c", "a"), move("x", "d", "e")]
     wide = Limits(concurrent=3, per_host=2)
-    assert [len(batch) for batch in batched(moves, wide, lambda _: False)] == [1, 2]
+    assert [len(batch) for batch in batched(moves, wide, lambda *_: True)] == [1, 2]
     apart = [move("v", "a", "b"), move("w", "c", "d"), move("x", "e", "f")]
-    assert [len(batch) for batch in batched(apart, wide, lambda _: False)] == [3]
-    assert [len(batch) for batch in batched(apart, wide, lambda name: name != "w")] == [2, 1]
-    assert [len(batch) for batch in batched(apart, Limits(concurrent=2), lambda _: False)] == [2, 1]
+    assert [len(batch) for batch in batched(apart, wide, lambda *_: True)] == [3]
+    alone = lambda batch, one: "x" not in {each.vm for each in (*batch, one)}  # noqa: E731
+    assert [len(batch) for batch in batched(apart, wide, alone)] == [2, 1]
+    assert [len(batch) for batch in batched(apart, Limits(concurrent=2), lambda *_: True)] == [2, 1]
 
 
 def test_where_nothing_is_proven_a_move_does_not_make_it_worse() -> None:

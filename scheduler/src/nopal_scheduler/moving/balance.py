@@ -22,6 +22,7 @@ from .plan import DEFAULT_LIMITS, GIB, Limits, Move, Plan, Stays, batched
 from .room import openings
 from .score import DEFAULT_WEIGHTS, Score, Weights
 from .search import search
+from .together import Together
 
 _ROUNDS = 4
 """Searches for one plan: each begins where the proof refused something the last time."""
@@ -131,12 +132,11 @@ class _Planner:
         if not self._leave:
             worth = [s.total + self._least * i for i, s in enumerate(self._scores)]
             count = int(np.argmin(worth))
-        return Plan(
-            batched(self._moves[:count], self._limits, self._course.is_ruled),
-            self._scores[0],
-            self._scores[count],
-            self._stays(),
-        )
+        stays, course = self._stays(), self._course
+        course.rewind(self._moves)
+        moves = self._moves[:count]
+        batches = batched(moves, self._limits, Together(course, moves).may_join)
+        return Plan(batches, self._scores[0], self._scores[count], stays)
 
     def _walk(self, wanted: dict[str, int], fixed: Collection[str]) -> bool:
         """Make moves in the order of what they win; tell whether all could be made."""

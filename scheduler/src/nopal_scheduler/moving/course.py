@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves one after another, each of which keeps the proof; a refused one leaves no trace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..model import Vm
 from ..proof import Impossible, NotProven, Proof
@@ -9,6 +9,7 @@ from ..proving.prover import Prover
 from ..state import State
 from .board import copy_of
 from .measure import Measure, unproven
+from .plan import Move
 from .score import Score, Weights
 
 ProverOf = Callable[[State], Prover]
@@ -36,6 +37,7 @@ class Course:
         verdict = self._prover.verdict()
         self.proven = isinstance(verdict, Proof)
         """Whether everything is proven; from then on every move keeps it."""
+        self._proven_at_first = self.proven
         self._unproven = unproven(self.state, verdict)
 
     def score(self) -> Score:
@@ -81,6 +83,34 @@ class Course:
         self.measure.moved(vm, target, host)
         self.moved.discard(name)
         self._renew()
+
+    def rewind(self, moves: Sequence[Move]) -> None:
+        """Take all moves back: everything is as it was at the beginning, the proof included."""
+        for move in reversed(moves):
+            self._put(move.vm, move.source)
+            vm, index = self.state.vms[move.vm], self.state.index
+            self.measure.moved(vm, index[move.target], index[move.source])
+        self.moved.clear()
+        self.proven = self._proven_at_first
+        self._renew()
+
+    def is_kept_without(self, others: Sequence[Move], move: Move) -> bool:
+        """Tell whether all stays proven if a move ends before others that were made already."""
+        for each in others:
+            self._put(each.vm, each.source)
+        self._put(move.vm, move.target)
+        kept = not self.proven or self._prover.is_proven
+        self._put(move.vm, move.source)
+        for each in others:
+            self._put(each.vm, each.target)
+        self._renew()
+        return kept
+
+    def _put(self, name: str, host: str) -> None:
+        """Have a virtual machine on a host, whatever follows; the measure hears nothing of it."""
+        vm = self.state.vms[name]
+        self._prover.remove(name)
+        self._prover.add(vm, self.state.index[host])
 
     def is_ruled(self, name: str) -> bool:
         """Tell whether rules have a say in where it goes, or see where it is."""

@@ -68,8 +68,8 @@ class Plan:
     """Moves in an order in which every step keeps room, required rules and the proof."""
 
     batches: tuple[tuple[Move, ...], ...]
-    """Moves that may run at once, batch after batch. Whatever order those of one batch end in, room
-    and rules are kept; the proof is of the order given."""
+    """Moves that may run at once, batch after batch. Room, rules and the proof are kept in whatever
+    order those of one batch end."""
     before: Score
     after: Score
     stays: tuple[Stays, ...] = ()
@@ -87,18 +87,18 @@ class Plan:
 
 
 def batched(
-    moves: Sequence[Move], limits: Limits, is_ruled: Callable[[str], bool]
+    moves: Sequence[Move], limits: Limits, may_join: Callable[[Sequence[Move], Move], bool]
 ) -> tuple[tuple[Move, ...], ...]:
     """Group moves, in their order, into batches that run at once.
 
     Until a move has ended it takes room on both hosts, so nobody takes what another move of
-    the same batch gives back: who goes where somebody leaves goes a batch later. Of the virtual
-    machines that rules concern, one batch has one at most.
+    the same batch gives back: who goes where somebody leaves goes a batch later.
 
     Args:
         moves: In an order that is right one by one.
         limits: How many at once.
-        is_ruled: Tells whether rules concern a virtual machine, or see it.
+        may_join: Tells whether a move may run at once with those of a batch as far as rules and
+            the proof go; asked in the order of the moves.
     """
     batches: list[list[Move]] = []
     for move in moves:
@@ -109,7 +109,7 @@ def batched(
             or len(batch) >= limits.concurrent
             or max(busy.count(move.source), busy.count(move.target)) >= limits.per_host
             or move.target in {each.source for each in batch}
-            or (is_ruled(move.vm) and any(is_ruled(each.vm) for each in batch))
+            or not may_join(batch, move)
         ):
             batch = []
             batches.append(batch)

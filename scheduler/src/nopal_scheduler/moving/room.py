@@ -15,6 +15,7 @@ from .board import Board
 from .course import Course, ProverOf
 from .plan import DEFAULT_LIMITS, Limits, Move, Plan, batched
 from .score import DEFAULT_WEIGHTS, Weights
+from .together import Together
 
 _HOSTS = 24
 """Hosts that one step looks at, those that lack least first."""
@@ -113,12 +114,10 @@ def _try(course: Course, vm: Vm, opening: Opening, limits: Limits) -> Room | Non
         gain = scores[-2].total - scores[-1].total
         moves.append(Move(name, names[source].name, names[host].name, gain, memory))
     fits = len(moves) == len(opening.moves) and course.takes(vm, opening.host) is None
-    for move in reversed(moves):
-        course.undo(move.vm, course.state.index[move.source])
+    course.rewind(moves)
     if not fits:
         return None
-    ruled = {move.vm for move in moves if course.is_ruled(move.vm)}
-    batches = batched(moves, limits, ruled.__contains__)
+    batches = batched(moves, limits, Together(course, moves).may_join)
     return Room(names[opening.host].name, Plan(batches, scores[0], scores[-1]))
 
 
