@@ -12,6 +12,7 @@ from itertools import combinations
 
 from .model import Cluster, Host, Room, Rule, RuleKind, Vm, failure_domain
 from .proof import Case, Proof
+from .words import at_least, at_most
 
 _Labels = frozenset[tuple[str, str]]
 
@@ -336,7 +337,7 @@ def _over(used: Room, capacity: Room) -> Iterator[str]:
     if used.cpu > capacity.cpu:
         yield f"over its capacity: cpu {used.cpu} of {capacity.cpu}"
     if used.memory > capacity.memory:
-        yield f"over its capacity: memory {used.memory} of {capacity.memory} bytes"
+        yield f"over its capacity: memory {at_least(used.memory)} of {at_most(capacity.memory)}"
     for name, count in used.more.items():
         if count > capacity.more.get(name, 0):
             yield f"over its capacity: {name} {count} of {capacity.more.get(name, 0)}"

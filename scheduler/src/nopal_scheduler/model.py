@@ -151,6 +151,10 @@ class Redundancy:
     """What fails as a whole: HOST, or a label key of hosts. A host without the label is a failure
     domain of its own."""
 
+    def __str__(self) -> str:
+        """Return it in words, for example "N+1 over rack"."""
+        return f"N+{self.failures} over {'hosts' if self.topology == HOST else self.topology}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:

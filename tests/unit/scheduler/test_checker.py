@@ -199,7 +199,7 @@ def test_room_counts_all_that_arrive_and_what_was_there() -> None:
     proof = Proof(Redundancy(1), (Case(("a",), tight), Case(("b",), {"x": "c"}), Case(("c",))))
     assert reasons(check_proof(cluster, proof)) == [
         "after the loss of a, host b: over its capacity: cpu 5 of 4",
-        "after the loss of a, host b: over its capacity: memory 5 of 4 bytes",
+        "after the loss of a, host b: over its capacity: memory 5 of 4",
     ]
     exact = replace(cluster, vms=(vm("v", "a", size=1), *cluster.vms[1:]))
     assert check_proof(exact, proof) == ()

@@ -10,7 +10,6 @@ from ..model import Vm
 from ..words import at_least
 from .inputs import Loaded, add_cluster, add_vms, given_sizes
 from .outcome import DONE, NO, InputError, Outcome, paragraphs, table
-from .redundancy import wanted
 
 _MOST = 100_000
 
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
         raise InputError(f"--most: {options.most} is not a number from 1 to {_MOST}")
     result = fit(loaded.cluster, [Share(vm, weight) for vm, weight in sizes], most=options.most)
     reached = result.count >= options.most
-    kept = wanted(loaded.cluster) if loaded.cluster.redundancy.failures else "no redundancy"
+    kept = str(loaded.cluster.redundancy) if loaded.cluster.redundancy.failures else "no redundancy"
     hosts = Counter(host for _, host in result.placements)
     return Outcome(
         DONE if result.count >= options.at_least else NO,

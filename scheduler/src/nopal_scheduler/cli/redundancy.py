@@ -3,15 +3,8 @@
 
 from typing import Any
 
-from ..model import HOST, Cluster
+from ..model import Cluster
 from ..proof import Impossible, NotProven, Proof, Verdict
-
-
-def wanted(cluster: Cluster) -> str:
-    """Return what the cluster is to survive, for example "N+1 over rack"."""
-    redundancy = cluster.redundancy
-    over = "hosts" if redundancy.topology == HOST else redundancy.topology
-    return f"N+{redundancy.failures} over {over}"
 
 
 def verdict_text(cluster: Cluster, verdict: Verdict) -> str:
@@ -20,8 +13,8 @@ def verdict_text(cluster: Cluster, verdict: Verdict) -> str:
         return ""
     if isinstance(verdict, Proof):
         form = f"{len(verdict.cases)} cases" if verdict.cases else "backup lists"
-        return f"{wanted(cluster)}: proven ({form})"
-    return f"{wanted(cluster)}: {verdict.message}"
+        return f"{cluster.redundancy}: proven ({form})"
+    return f"{cluster.redundancy}: {verdict.message}"
 
 
 def verdict_data(cluster: Cluster, verdict: Verdict) -> dict[str, Any]:

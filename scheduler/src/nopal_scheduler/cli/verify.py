@@ -12,7 +12,7 @@ from ..proof import Proof
 from ..scheduler import Scheduler
 from .inputs import Loaded, add_cluster, read_proof
 from .outcome import DONE, NO, InputError, Outcome, listed, paragraphs, table
-from .redundancy import verdict_data, verdict_text, wanted
+from .redundancy import verdict_data, verdict_text
 
 _SHOWN = 50
 """Violations that a table has; JSON has all."""
@@ -75,8 +75,8 @@ def _redundancy(cluster: Cluster, given: Proof | None) -> tuple[str, dict[str, A
             "violations": [_data(each) for each in violations],
         }
         if not violations:
-            return f"{wanted(cluster)}: the proof holds", data, True
-        said = f"{wanted(cluster)}: the proof does not hold, {_counted(violations)}"
+            return f"{cluster.redundancy}: the proof holds", data, True
+        said = f"{cluster.redundancy}: the proof does not hold, {_counted(violations)}"
         return f"{said}\n\n{_table(violations)}", data, False
     verdict = Scheduler(cluster).verdict()
     data = verdict_data(cluster, verdict)
@@ -84,7 +84,7 @@ def _redundancy(cluster: Cluster, given: Proof | None) -> tuple[str, dict[str, A
         return verdict_text(cluster, verdict), data, False
     violations = check_proof(cluster, verdict) if cluster.redundancy.failures else ()
     if violations:  # a fault of the search, and the reason why there is a checker
-        said = f"{wanted(cluster)}: the search gave a proof that does not hold: please report it"
+        said = f"{cluster.redundancy}: the search gave a proof that does not hold: please report it"
         return f"{said}\n\n{_table(violations)}", {**data, "verdict": "refuted"}, False
     said = verdict_text(cluster, verdict)
     return f"{said}, verified" if said else "", data, True

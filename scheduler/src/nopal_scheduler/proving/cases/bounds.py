@@ -45,4 +45,6 @@ def bound(state: State, lost: Mask, names: Iterable[str]) -> str:
 
 def lack(resource: str, missing: int) -> str:
     """Return in words that so much of a resource is missing on all hosts together."""
-    return f"{quantity(resource, missing, up=True)} of {resource} are missing on the hosts left"
+    amount = quantity(resource, missing, up=True)
+    of = " of" if resource == "memory" else ""
+    return f"{amount}{of} {resource} are missing on the hosts left"
