@@ -211,6 +211,19 @@ def test_what_a_move_must_win(limit: str, capsys: Capture) -> None:
     assert out(capsys, *balance, limit).startswith("no moves\n")
 
 
+def test_evacuate_says_what_is_survived_without_the_hosts(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "tight.yaml"
+    path.write_text(
+        "redundancy: {failures: 1}\nvmOverhead: false\n"
+        "hosts: [{name: h, count: 3, capacity: {cpu: 8, memory: 64Gi}}]\n"
+        "vms: [{name: v, count: 3, cores: 1, memory: 24Gi, host: [h-1, h-2, h-3]}]\n"
+    )
+    told = out(capsys, "evacuate", str(path), "h-1")
+    assert "with them closed, N+1 over hosts: impossible: after the loss of h-2 8Gi" in told
+    data = json.loads(out(capsys, "evacuate", str(path), "h-1", "-o", "json")[:-1])
+    assert data["withThemClosed"]["verdict"] == "impossible"
+
+
 def test_fit_counts_and_names_the_first_limit(cluster: str, capsys: Capture) -> None:
     text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi")
     assert text.startswith("SIZE  CPU  MEMORY  FIT\nnew     1     8Gi   14\n\n14 more fit with N+1")

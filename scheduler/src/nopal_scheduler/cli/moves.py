@@ -3,7 +3,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,12 @@ from ..model import Cluster
 from ..moving.balance import balance, evacuate
 from ..moving.plan import DEFAULT_LIMITS, Limits, Move, Plan
 from ..moving.score import Score
+from ..scheduler import Scheduler
 from ..state import State
 from ..words import at_least
 from .inputs import Loaded, add_cluster, chosen_hosts, write_file
 from .outcome import DONE, NO, InputError, Outcome, paragraphs, table
+from .redundancy import verdict_data, verdict_text
 
 _LEAST = {"moves": 0, "concurrent": 1, "per_host": 1, "gain": 0, "enough": 0, "price": 0}
 """What an option is at least."""
@@ -93,7 +95,8 @@ def run_evacuate(options: argparse.Namespace, loaded: Loaded) -> Outcome:
         hosts = tuple(host.name for host in cluster.hosts if host.draining)
     if not hosts:
         raise InputError("no host is draining: name the hosts that are to be emptied")
-    return _outcome(options, loaded, evacuate(State(cluster), hosts, _limits(options)))
+    plan = evacuate(State(cluster), hosts, _limits(options))
+    return _outcome(options, loaded, plan, without=hosts)
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -110,15 +113,20 @@ def _limits(options: argparse.Namespace) -> Limits:
     )
 
 
-def _outcome(options: argparse.Namespace, loaded: Loaded, plan: Plan) -> Outcome:
+def _outcome(
+    options: argparse.Namespace, loaded: Loaded, plan: Plan, *, without: Collection[str] = ()
+) -> Outcome:
+    after = _after(loaded.cluster, plan.moves)
     if options.write:
-        write_file(options.write, _after(loaded.cluster, plan.moves), overhead=loaded.overhead)
+        write_file(options.write, after, overhead=loaded.overhead)
+    survives = _survives(after, without)
     stays = [(each.vm, each.host, each.why) for each in plan.stays]
     return Outcome(
         NO if plan.stays else DONE,
         paragraphs(
             moves_text(plan),
             table(("STAYS", "ON", "WHY"), stays) if stays else "",
+            f"with them closed, {survives[0]}" if survives else "",
             _score(plan.before, plan.after),
         ),
         {
@@ -126,8 +134,23 @@ def _outcome(options: argparse.Namespace, loaded: Loaded, plan: Plan) -> Outcome
             "memory": plan.memory,
             "score": {"before": _parts(plan.before), "after": _parts(plan.after)},
             "stays": [{"vm": vm, "host": host, "why": why} for vm, host, why in stays],
+            **({"withThemClosed": survives[1]} if survives else {}),
         },
     )
+
+
+def _survives(cluster: Cluster, without: Collection[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return what the cluster survives while these hosts take nothing, in words and as data.
+
+    The moves keep the proof as long as emptied hosts may still take restarts; who then switches
+    them off wants to know the rest.
+    """
+    if not (without and cluster.redundancy.failures):
+        return None
+    hosts = tuple(replace(h, draining=h.draining or h.name in without) for h in cluster.hosts)
+    closed = replace(cluster, hosts=hosts)
+    verdict = Scheduler(closed).verdict()
+    return verdict_text(closed, verdict), verdict_data(closed, verdict)
 
 
 def moves_text(plan: Plan) -> str:
