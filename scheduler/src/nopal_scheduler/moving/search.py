@@ -34,6 +34,14 @@ def search(board: Board, *, moves: int, least: float, enough: float, effort: int
     aims = enough > 0 and board.measure.total <= enough
     for _ in range(_DROPS if aims else 0):
         kept = _places(board)
+        if not _shorten(board):
+            break
+        anneal(board, share, _HEAT * last)
+        if board.measure.total > enough:
+            _put(board, kept)
+            break
+    for _ in range(_DROPS if aims else 0):
+        kept = _places(board)
         while board.moved and board.measure.total <= enough:
             good = _places(board)
             _drop_least(board)
@@ -86,6 +94,36 @@ def _drop_least(board: Board) -> float:
         return 0.0
     board.move(name, board.moved[name])
     return worth
+
+
+def _shorten(board: Board) -> bool:
+    """Have one move in place of two: off a host that another has come to, the other goes at once.
+
+    Numbers of virtual machines stay as they are, which no dropped move leaves so. Tells whether
+    there were two such moves; the score may be worse.
+    """
+    moves = sorted(board.moved)
+    best: tuple[float, str, str] | None = None
+    for comer in moves:
+        through = board.state.host_of(comer)
+        for leaver in moves:
+            target = board.state.host_of(leaver)
+            if board.moved[leaver] != through or target == board.moved[comer]:
+                continue
+            board.move(leaver, through)
+            if board.fits(comer, target):
+                board.move(comer, target)
+                if (board.state.free[:, through] >= 0).all():
+                    best = min(filter(None, (best, (board.measure.total, comer, leaver))))
+                board.move(comer, through)
+            board.move(leaver, target)
+    if best is None:
+        return False
+    _, comer, leaver = best
+    through, target = board.state.host_of(comer), board.state.host_of(leaver)
+    board.move(leaver, through)
+    board.move(comer, target)
+    return True
 
 
 def _places(board: Board) -> dict[str, int]:
