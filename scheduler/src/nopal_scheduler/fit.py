@@ -15,7 +15,6 @@ import numpy as np
 from .answer import NoPlacement, Placement
 from .model import Cluster, Vm
 from .placing.place import place
-from .proof import Proof
 from .scheduler import Scheduler
 from .state import State
 
@@ -94,7 +93,7 @@ class _Search:
 
     def fill_in_steps(self) -> None:
         """Place as many as a proof of the whole allows, in steps that become smaller."""
-        if not isinstance(self._scheduler.verdict(), Proof):
+        if not self._scheduler.is_proven:
             return
         step, halving = min(self._guess(), self._most), False
         while step >= _FEW and len(self._placed) + _FEW <= self._most:
@@ -102,7 +101,7 @@ class _Search:
             placed = self._place_all(wanted)
             if placed is not None:
                 scheduler = Scheduler(self._with(placed))
-                if isinstance(scheduler.verdict(), Proof):
+                if scheduler.is_proven:
                     self._scheduler = scheduler
                     self._placed += placed
                     step = step // 2 if halving else step

@@ -79,6 +79,14 @@ class Rule:
         """Tell whether the selector matches a virtual machine's labels."""
         return all(labels.get(key) == value for key, value in self.selector)
 
+    def repels(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a virtual machine with these labels may not be in the same domain."""
+        return self.required and self.kind is RuleKind.ANTI_AFFINITY and self.matches(labels)
+
+    def counts_on(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether one with these labels may open a place: affinity and spread want company."""
+        return self.required and self.kind is not RuleKind.ANTI_AFFINITY and self.matches(labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Host:

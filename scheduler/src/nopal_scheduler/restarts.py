@@ -128,7 +128,8 @@ class _Attempt:
         if not news:
             return []
         tried = [vm for vm in self._left() if vm.name in self._tried]
-        return [vm for vm in tried if any(_looks_at(vm, new) for new in news)]
+        labels = [new.labels for new in news]
+        return [vm for vm in tried if any(r.counts_on(each) for r in vm.rules for each in labels)]
 
     def _restart(self, vm: Vm, chain: tuple[str, ...]) -> list[Vm]:
         """Restart one, its anchor before it where it needs one; return what was restarted."""
@@ -247,11 +248,3 @@ class _Attempt:
 def _has_room(free: Amounts, needs: Amounts) -> Mask:
     room: Mask = np.all(free >= needs[:, None], axis=0)
     return room
-
-
-def _looks_at(vm: Vm, other: Vm) -> bool:
-    """Tell whether one may come to fit by the other: affinity and spread want company."""
-    return any(
-        rule.required and rule.kind is not RuleKind.ANTI_AFFINITY and rule.matches(other.labels)
-        for rule in vm.rules
-    )

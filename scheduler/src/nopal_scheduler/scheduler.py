@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 from .answer import NoPlacement, Placement
-from .model import Cluster, RuleKind, Vm
+from .model import Cluster, Vm
 from .placing.explain import not_admitted, not_asked
 from .placing.place import no_placement, place, ranking
 from .proof import NotProven, Proof, Verdict
@@ -110,10 +110,7 @@ class Scheduler:
         verdict = self._prover.verdict()
         unplaced = verdict.unplaced if isinstance(verdict, NotProven) else ()
         rules = (rule for name in unplaced for rule in self.state.vms[name].rules)
-        return any(
-            rule.required and rule.kind is not RuleKind.ANTI_AFFINITY and rule.matches(vm.labels)
-            for rule in rules
-        )
+        return any(rule.counts_on(vm.labels) for rule in rules)
 
     def _makes_whole(self, vm: Vm, host: int) -> bool:
         """Add a virtual machine if all is proven with it; tell whether it is there now."""

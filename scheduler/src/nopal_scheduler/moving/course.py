@@ -77,40 +77,42 @@ class Course:
 
     def undo(self, name: str, host: int) -> None:
         """Take a move back; the last one first, so that the proof is of what was proven then."""
-        vm, target = self.state.vms[name], self.state.host_of(name)
-        self._prover.remove(name)
-        self._prover.add(vm, host)
-        self.measure.moved(vm, target, host)
+        self._shift(name, host)
         self.moved.discard(name)
+        self._renew()
+
+    def repeat(self, move: Move) -> None:
+        """Make a move again that was made and taken back, with everything before it as it was."""
+        self._shift(move.vm, self.state.index[move.target])
         self._renew()
 
     def rewind(self, moves: Sequence[Move]) -> None:
         """Take all moves back: everything is as it was at the beginning, the proof included."""
         for move in reversed(moves):
-            self._put(move.vm, move.source)
-            vm, index = self.state.vms[move.vm], self.state.index
-            self.measure.moved(vm, index[move.target], index[move.source])
+            self._shift(move.vm, self.state.index[move.source])
         self.moved.clear()
         self.proven = self._proven_at_first
         self._renew()
 
     def is_kept_without(self, others: Sequence[Move], move: Move) -> bool:
         """Tell whether all stays proven if a move ends before others that were made already."""
+        index = self.state.index
         for each in others:
-            self._put(each.vm, each.source)
-        self._put(move.vm, move.target)
+            self._shift(each.vm, index[each.source])
+        self._shift(move.vm, index[move.target])
         kept = not self.proven or self._prover.is_proven
-        self._put(move.vm, move.source)
+        self._shift(move.vm, index[move.source])
         for each in others:
-            self._put(each.vm, each.target)
+            self._shift(each.vm, index[each.target])
         self._renew()
         return kept
 
-    def _put(self, name: str, host: str) -> None:
-        """Have a virtual machine on a host, whatever follows; the measure hears nothing of it."""
-        vm = self.state.vms[name]
+    def _shift(self, name: str, host: int) -> None:
+        """Have a virtual machine on another host, whatever follows for the proof."""
+        vm, source = self.state.vms[name], self.state.host_of(name)
         self._prover.remove(name)
-        self._prover.add(vm, self.state.index[host])
+        self._prover.add(vm, host)
+        self.measure.moved(vm, source, host)
 
     def is_ruled(self, name: str) -> bool:
         """Tell whether rules have a say in where it goes, or see where it is."""
@@ -131,7 +133,7 @@ class Course:
 
     def _renew(self) -> None:
         """Begin a new proof if the old one is lost for an arrangement that was proven before."""
-        if self.proven and not isinstance(self._prover.verdict(), Proof):
+        if self.proven and not self._prover.is_proven:
             # The search that keeps the proof up to date lost its way while a virtual machine was
             # out. A new one begins from nothing; if it fails too, no further move is admitted.
             self._begin(self.state)

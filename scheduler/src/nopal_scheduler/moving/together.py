@@ -31,8 +31,7 @@ class Together:
             return False
         course = self._course
         while self._ahead and self._ahead[-1] is not move:
-            made = self._ahead.pop()
-            course.undo(made.vm, course.state.index[made.target])
+            course.repeat(self._ahead.pop())
         return all(
             course.is_kept_without(others, move)
             for count in range(1, len(batch) + 1)

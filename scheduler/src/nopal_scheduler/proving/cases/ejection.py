@@ -42,6 +42,7 @@ class Ejection:
         self._packing = packing
         self._state = state
         self._book = book
+        self._exchange = Exchange(packing, state, book)
         self._failures: defaultdict[str, int] = defaultdict(lambda: 1)
         """How often each found no free place, and one."""
 
@@ -54,35 +55,31 @@ class Ejection:
                 return False
             name = waiting.pop()
             item = packing.items[name]
-            eligible = self._state.eligible(item.vm) & packing.targets
-            host = packing.best(item, self._book.allowed(item.vm, eligible) & eligible)
+            usable = packing.usable(item)
+            host = packing.best(item, self._book.allowed(item.vm, usable))
             if host is None:
                 self._failures[name] += 1
-                if Exchange(packing, self._state, Effort(_SQUEEZE), self._book).make_room(name):
+                if self._exchange.make_room(name, Effort(_SQUEEZE)):
                     continue
-                found = self._cheapest(item, eligible)
+                found = self._cheapest(item, usable)
                 if found is None:
                     return False
                 host, out = found
                 for each in out:
                     self._take(each)
                 waiting.extend(sorted(out, key=lambda n: packing.items[n].order))
-            self._put(item, host)
+            self._exchange.put(item, host)
         return True
 
     def _cheapest(self, item: Item, eligible: Mask) -> tuple[int, list[str]] | None:
         """Return the host where those who have to go had it easiest so far, and who they are."""
         packing, foes = self._packing, self._foes(item.vm)
         open_to = self._open_to(item.vm, eligible, foes)
-        hosts = open_to.nonzero()[0]
-        if not hosts.size:
-            return None
         apart = self._by_host(foes)
         spread = [r for r in item.vm.rules if r.required and r.kind is RuleKind.SPREAD]
-        lack = packing.items.scale @ np.maximum(item.needs[:, None] - packing.left[:, hosts], 0)
         best: tuple[int, int, int] | None = None
         found: list[str] = []
-        for host in hosts[np.argsort(lack, kind="stable")][:_HOSTS].tolist():
+        for host in packing.closest(item, open_to)[:_HOSTS]:
             out = set(apart.get(host, ()))
             if not all(self._even_out(rule, item.vm, host, out, eligible) for rule in spread):
                 continue
@@ -181,20 +178,8 @@ class Ejection:
         self._packing.take(name)
         self._book.add(self._packing.items[name].vm, host, -1)
 
-    def _put(self, item: Item, host: int) -> None:
-        self._packing.put(item.vm.name, host)
-        self._book.add(item.vm, host)
-
 
 def _apart_by(one: Vm, other: Vm) -> Iterator[str]:
     """Yield the topologies in which a required rule of either has the two apart."""
-    for rule in one.rules:
-        if _has_apart(rule, other):
-            yield rule.topology
-    for rule in other.rules:
-        if _has_apart(rule, one):
-            yield rule.topology
-
-
-def _has_apart(rule: Rule, vm: Vm) -> bool:
-    return rule.required and rule.kind is RuleKind.ANTI_AFFINITY and bool(rule.matches(vm.labels))
+    for vm, foe in ((one, other), (other, one)):
+        yield from (rule.topology for rule in vm.rules if rule.repels(foe.labels))

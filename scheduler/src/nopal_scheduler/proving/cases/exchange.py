@@ -28,39 +28,37 @@ class Exchange:
     Args:
         packing: What is changed.
         state: The cluster before the loss; read only.
-        effort: How many steps are left.
         book: The rules' counts after the loss, with everything that is placed; kept up to date.
     """
 
-    def __init__(self, packing: "Packing", state: State, effort: Effort, book: RuleBook) -> None:
+    def __init__(self, packing: "Packing", state: State, book: RuleBook) -> None:
         self._packing = packing
         self._state = state
-        self._effort = effort
         self._book = book
         self._ruled = {name for name in packing.names() if packing.is_ruled(name)}
 
-    def make_room(self, name: str) -> bool:
+    def make_room(self, name: str, effort: Effort) -> bool:
         """Place one virtual machine by moving others out of its way; tell whether it worked."""
         packing = self._packing
         item = packing.items[name]
         while True:
             host = packing.best(item, self._allowed(item))
             if host is not None:
-                self._put(item, host)
+                self.put(item, host)
                 return True
-            if not self._step(item):
+            if not self._step(item, effort):
                 return False
 
-    def _step(self, item: Item) -> bool:
+    def put(self, item: Item, host: int) -> None:
+        """Place one virtual machine on a host that is known to fit."""
+        self._packing.put(item.vm.name, host)
+        self._book.add(item.vm, host)
+
+    def _step(self, item: Item, effort: Effort) -> bool:
         """Make some host lack less for the item; False if none can, or the effort is spent."""
-        left, eligible = self._packing.left, self._state.eligible(item.vm) & self._packing.targets
-        allowed = self._allowed(item)
-        hosts = (eligible if allowed is None else eligible & allowed).nonzero()[0]
-        if not hosts.size:
-            return False
-        lack = self._packing.items.scale @ np.maximum(item.needs[:, None] - left[:, hosts], 0)
-        order = hosts[np.argsort(lack, kind="stable")][:_HOSTS]
-        return any(self._effort.spend() and self._lighten(h, item.needs) for h in order.tolist())
+        usable, allowed = self._packing.usable(item), self._allowed(item)
+        hosts = self._packing.closest(item, usable if allowed is None else usable & allowed)
+        return any(effort.spend() and self._lighten(host, item.needs) for host in hosts[:_HOSTS])
 
     def _lighten(self, host: int, needs: Amounts) -> bool:
         """Move or swap something so that the host lacks less for these needs; False if nothing."""
@@ -148,11 +146,7 @@ class Exchange:
             self._book.add(item.vm, at)
         return allowed
 
-    def _put(self, item: Item, host: int) -> None:
-        self._packing.put(item.vm.name, host)
-        self._book.add(item.vm, host)
-
     def _move(self, item: Item, host: int) -> None:
         self._book.add(item.vm, self._packing.placed[item.vm.name], -1)
         self._packing.forget(item.vm.name)
-        self._put(item, host)
+        self.put(item, host)

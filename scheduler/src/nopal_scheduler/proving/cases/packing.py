@@ -2,7 +2,8 @@
 """One loss: what is left on every host, and where everything that was lost goes.
 
 Vector bin packing with rules. What rules concern is placed first, the rest largest first, each
-where the least is left over (best fit); then `exchange` moves and swaps what has no rules.
+where the least is left over (best fit); then `exchange` moves and swaps within the rules. Where
+that fails in a packing from nothing, `ejection` sends some out to let others in.
 """
 
 from collections.abc import Iterable, Mapping
@@ -126,6 +127,13 @@ class Packing:
             return None
         return int(hosts[(self.items.scale @ self.left[:, hosts]).argmin()])
 
+    def closest(self, item: Item, hosts: Mask) -> list[int]:
+        """Return some hosts, those first that lack the least to have room for it."""
+        some = hosts.nonzero()[0]
+        lack = self.items.scale @ np.maximum(item.needs[:, None] - self.left[:, some], 0)
+        closest: list[int] = some[np.argsort(lack, kind="stable")].tolist()
+        return closest
+
     def is_ruled(self, name: str) -> bool:
         """Tell whether rules decide where it may go, or it decides so for others."""
         rules, vm = self._state.rules, self.items[name].vm
@@ -157,8 +165,8 @@ class Packing:
         stuck = sorted(self.unplaced, key=lambda name: self.items[name].order, reverse=True)
         if not stuck:
             return True
-        exchange = Exchange(self, self._state, effort, self._book())
-        return not [name for name in stuck if not exchange.make_room(name)]
+        exchange = Exchange(self, self._state, self._book())
+        return not [name for name in stuck if not exchange.make_room(name, effort)]
 
     def _insert_ruled(self, names: list[str]) -> None:
         """Place what rules concern; whoever needs another one nearby comes after it."""

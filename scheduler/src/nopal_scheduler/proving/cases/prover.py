@@ -10,7 +10,7 @@ from math import comb
 
 import numpy as np
 
-from ...model import Rule, RuleKind, Vm
+from ...model import Vm
 from ...proof import Case, Impossible, NotProven, Proof, Verdict
 from ...rules import Counts, Mask
 from ...selectors import Selector, labels_key
@@ -250,7 +250,6 @@ class CaseProver:
 
     def _related_cases(self, vm: Vm) -> set[int]:
         """Return the losses with restarts that this virtual machine's place may decide about."""
-        rules = [rule for rule in vm.rules if rule.required]
         state, found = self._state, set[int]()
         names = {
             name
@@ -258,17 +257,13 @@ class CaseProver:
             if any(r.required and r.matches(vm.labels) for r in state.vms[name].rules)
         }
         for labels, members in self._with_labels.items():
-            if any(self._is_mutual(rule, dict(labels)) for rule in rules):
+            if any(rule.repels(dict(labels)) for rule in vm.rules):
                 names |= members
         names.discard(vm.name)
         for name in names:
             if state.vms[name].restarts:
                 found.update(np.flatnonzero(self._lost[:, state.host_of(name)]).tolist())
         return found
-
-    @staticmethod
-    def _is_mutual(rule: Rule, labels: dict[str, str]) -> bool:
-        return rule.kind is RuleKind.ANTI_AFFINITY and rule.matches(labels)
 
     def _note(self, vm: Vm) -> None:
         if vm.labels:
