@@ -22,13 +22,6 @@ THREE_NODES = Path(__file__).parent / "ganeti" / "three-nodes.data"
 GROUPS = Path(__file__).parent / "ganeti" / "tags-and-groups.data"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> str:
-    path = tmp_path / "cluster.yaml"
-    path.write_text(CLUSTER)
-    return str(path)
-
-
 def test_place_prints_where_what_has_no_host_goes(cluster: str, capsys: Capture) -> None:
     assert out(capsys, "place", cluster) == (
         "VM  HOST  CPU  MEMORY\ndb  n-3     4    24Gi\n\nN+1 over hosts: proven (4 cases)\n0"

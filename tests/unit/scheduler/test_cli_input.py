@@ -9,16 +9,9 @@ import pytest
 
 from nopal_scheduler.cli.main import main
 from nopal_scheduler.cli.schema import schema_text
-from support.commandline import CLUSTER, VERBS, Capture, bad
+from support.commandline import VERBS, Capture, bad
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> str:
-    path = tmp_path / "cluster.yaml"
-    path.write_text(CLUSTER)
-    return str(path)
 
 
 @pytest.mark.parametrize(
