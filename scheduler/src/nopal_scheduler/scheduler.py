@@ -141,4 +141,4 @@ def prover_for(state: State, *, like: Prover | None = None) -> Prover:
         return PlainProver(state)
     if count_cases(len(state.lost_with), failures) <= CASES:
         return CaseProver(state, like if isinstance(like, CaseProver) else None)
-    return BackupProver(state)
+    return BackupProver(state, like if isinstance(like, BackupProver) else None)

@@ -2,7 +2,9 @@
 """A zone whose proof was kept up to date is built anew, as after a change of its hosts."""
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -50,10 +52,16 @@ def filled(seed: int, *, hosts: int, failures: int) -> tuple[Scheduler, Cluster]
     return scheduler, replace(cluster, vms=tuple(there))
 
 
-@pytest.mark.parametrize("seed", [0, 4, 7])
-def test_what_was_proven_stays_so_beside_the_old_one(seed: int) -> None:
-    """So full that a search from nothing finds no proof; also with one more, empty host."""
-    old, cluster = filled(seed, hosts=5, failures=2)
+@pytest.mark.parametrize(
+    ("seed", "hosts", "failures"),
+    [(0, 5, 2), (4, 5, 2), (7, 5, 2), (2, 26, 3), (3, 26, 3), (4, 26, 3)],
+)
+def test_what_was_proven_stays_so_beside_the_old_one(seed: int, hosts: int, failures: int) -> None:
+    """So full that a search from nothing finds no proof; also with one more, empty host.
+
+    26 hosts with N+3 are proven by backup lists, 5 loss by loss.
+    """
+    old, cluster = filled(seed, hosts=hosts, failures=failures)
     assert old.proof() is not None
     again = Scheduler(cluster, like=old)
     more = replace(cluster, hosts=(replace(cluster.hosts[0], name="a-first"), *cluster.hosts))
@@ -63,20 +71,62 @@ def test_what_was_proven_stays_so_beside_the_old_one(seed: int) -> None:
         assert check_proof(asked, verdict) == ()
 
 
-def test_what_the_old_one_had_is_not_taken_on_trust() -> None:
+def test_who_was_left_without_a_list_comes_first_the_next_time() -> None:
+    """A full zone in which the first attempt, the hardest first, leaves some without a list."""
+    _, cluster = filled(0, hosts=26, failures=3)
+    verdict = Scheduler(cluster).verdict()
+    assert isinstance(verdict, Proof)
+    assert check_proof(cluster, verdict) == ()
+
+
+def with_rules(vms: Iterable[Vm], kind: RuleKind, *, each: int, skew: int = 1) -> tuple[Vm, ...]:
+    """Give them all a rule that looks at their group, so many in a row."""
+    apps = ((vm, (("app", f"a{number // each}"),)) for number, vm in enumerate(vms))
+    return tuple(
+        replace(vm, labels=dict(app), rules=(Rule(kind, app, max_skew=skew),)) for vm, app in apps
+    )
+
+
+@pytest.fixture(scope="module")
+def listed() -> tuple[Scheduler, Cluster]:
+    """Return a zone that is proven by backup lists."""
+    return filled(1, hosts=27, failures=3)
+
+
+def test_packings_are_not_taken_on_trust() -> None:
     """A host is gone, another is closed, and all labels are other ones."""
     old, cluster = filled(1, hosts=6, failures=1)
     hosts = (replace(cluster.hosts[0], blocked="not ready"), *cluster.hosts[1:-1])
     names = {host.name for host in hosts}
-    vms = tuple(
-        replace(vm, labels={"app": "a0"}, rules=(Rule(RuleKind.SPREAD, (("app", "a0"),)),))
-        for vm in cluster.vms[::3]
-        if vm.host in names
-    )
+    left = (vm for vm in cluster.vms[::3] if vm.host in names)
+    vms = with_rules(left, RuleKind.SPREAD, each=len(cluster.vms), skew=3)
     asked = replace(cluster, hosts=hosts, vms=vms)
     verdict = Scheduler(asked, like=old).verdict()
-    if isinstance(verdict, Proof):
-        assert check_proof(asked, verdict) == ()
+    assert isinstance(verdict, Proof)
+    assert check_proof(asked, verdict) == ()
+
+
+@pytest.mark.parametrize("changed", ["smaller", "spread", "apart", "together"])
+def test_lists_are_not_taken_on_trust(listed: tuple[Scheduler, Cluster], changed: str) -> None:
+    """Fewer virtual machines, and hosts with less room or rules that the old lists do not keep."""
+    old, cluster = listed
+    fewer = cluster.vms[::3]
+    hosts, vms = cluster.hosts, fewer
+    match changed:
+        case "smaller":
+            hosts = tuple(replace(host, capacity=Room(4096, 100 * GIB)) for host in hosts)
+        case "spread":
+            vms = with_rules(fewer[::3], RuleKind.SPREAD, each=len(fewer), skew=4)
+        case "apart":
+            vms = with_rules(fewer, RuleKind.ANTI_AFFINITY, each=5)
+        case _:
+            by_host = sorted(fewer, key=lambda vm: vm.host or "")
+            pairs = [p for p in pairwise(by_host) if p[0].host == p[1].host][::8]
+            vms = with_rules((vm for pair in pairs for vm in pair), RuleKind.AFFINITY, each=2)
+    asked = replace(cluster, hosts=hosts, vms=vms)
+    verdict = Scheduler(asked, like=old).verdict()
+    assert isinstance(verdict, Proof)
+    assert check_proof(asked, verdict) == ()
 
 
 @pytest.mark.parametrize("seed", [1, 3, 7])

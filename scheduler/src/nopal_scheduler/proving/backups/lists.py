@@ -87,6 +87,21 @@ class BackupLists:
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self.sums.worst_of(host) > self._state.free[:, host])
 
+    def takes(self, vm: Vm, hosts: Hosts) -> bool:
+        """Tell whether a list that was found elsewhere is one here, for who has none.
+
+        Affinity and spread aside: those hold, or do not, when all have their lists.
+        """
+        lost, needs = self.home(vm), self._state.needs(vm)[:, None]
+        for host in hosts:
+            if not self._allowed(vm, lost)[host]:
+                return False
+            load = self.sums.with_all_of(tuple(sorted(lost))) + needs
+            if (load > self._state.free)[:, host].any():
+                return False
+            lost = (*lost, int(self._domain[host]))
+        return len(hosts) == self._failures
+
     def find(self, vm: Vm, *, push: bool = False) -> tuple[Hosts | None, Trigger]:
         """Find a list; changes nothing.
 
@@ -122,13 +137,10 @@ class BackupLists:
         """Return the cheapest hosts for the next place of a list."""
         state = self._state
         needs = state.needs(vm)[:, None]
-        allowed = state.eligible(vm) & (state.free >= needs).all(axis=0)
-        for domain in lost:
-            allowed &= self._domain != domain
+        allowed = self._allowed(vm, lost)
         if not allowed.any():
             return []
-        allowed &= self._apart(vm, lost)
-        kept = self.keeping.allowed(vm, (self._state.host_of(vm.name), *chosen))
+        kept = self.keeping.allowed(vm, (state.host_of(vm.name), *chosen))
         if kept is not None:
             allowed &= kept
         trigger = tuple(sorted(lost))
@@ -152,6 +164,14 @@ class BackupLists:
         order = np.lexsort((-hosts, tie, (cost * self._scale).sum(axis=0)[hosts]))
         found: list[int] = hosts[order[: _WIDTH[len(chosen)]]].tolist()
         return found
+
+    def _allowed(self, vm: Vm, lost: Trigger) -> Mask:
+        """Return the hosts for the next place of a list, affinity, spread and arrivals aside."""
+        state = self._state
+        allowed = state.eligible(vm) & (state.free >= state.needs(vm)[:, None]).all(axis=0)
+        for domain in lost:
+            allowed &= self._domain != domain
+        return allowed & self._apart(vm, lost) if allowed.any() else allowed
 
     def _apart(self, vm: Vm, lost: Trigger) -> Mask:
         """Return the hosts where no loss brings it to one domain with who must be apart."""

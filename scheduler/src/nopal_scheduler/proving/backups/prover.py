@@ -20,6 +20,8 @@ _RETRIED = 4
 """How many of those without a list may drive others away when room appears; all are tried."""
 _PUSHED = 32
 """The same for the first proof of a whole cluster."""
+_ROUNDS = 4
+"""How often a first proof is begun anew, with those first who were left without a list."""
 _HARD = frozenset({RuleKind.AFFINITY, RuleKind.SPREAD})
 """Kinds of rules that a list may fail to keep where there is a way without lists."""
 
@@ -31,9 +33,10 @@ class BackupProver:
 
     Args:
         state: The cluster, owned from now on.
+        like: A prover of about the same, to take over the lists that hold here as well.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, like: "BackupProver | None" = None) -> None:
         self._state = state
         self._failures = state.redundancy.failures
         self._names = state.domain_names
@@ -55,9 +58,10 @@ class BackupProver:
         self._verdict: Verdict | None = None
         for vm in state.vms.values():
             self._count(vm, 1)
-        self._retry([vm for vm in state.vms.values() if vm.restarts], pushing=_PUSHED)
-        # Who found none found others in the way that have found other hosts since.
-        self._retry([state.vms[name] for name in self._unproven], pushing=_PUSHED)
+        if self._lists is not None:
+            if like is not None and like._lists is not None:
+                self._adopt(self._lists, like._lists, like._state)
+            self._begin(self._lists)
 
     def admit(self, vm: Vm, host: int) -> NotProven | Impossible | None:
         """Add a virtual machine if everything is proven with it; else change nothing and say why.
@@ -207,6 +211,36 @@ class BackupProver:
         for name in sorted(lists.conflicts(vm)):
             change.drop(name)
         return change
+
+    def _adopt(self, lists: BackupLists, old: BackupLists, before: State) -> None:
+        """Take over the lists that are some here."""
+        index, found = self._state.index, list[Vm]()
+        for vm in sorted(self._state.vms.values(), key=lists.order):
+            if not vm.restarts or vm.name not in old:
+                continue
+            hosts = tuple(index.get(before.hosts[host].name, -1) for host in old[vm.name])
+            if -1 not in hosts and lists.takes(vm, hosts):
+                lists.give(vm, hosts)
+                found.append(vm)
+        while broken := lists.keeping.broken(found):
+            for name in broken:
+                lists.drop(self._state.vms[name])
+
+    def _begin(self, lists: BackupLists) -> None:
+        """Find lists for all, anew from nothing while some are left without one."""
+        hard: set[str] = set()
+        for tried in range(_ROUNDS):
+            waiting = [v for v in self._state.vms.values() if v.restarts and v.name not in lists]
+            self._retry([vm for vm in waiting if vm.name in hard], _PUSHED)
+            self._retry([vm for vm in waiting if vm.name not in lists], _PUSHED)
+            # Who found none found others in the way that have found other hosts since.
+            self._retry([self._state.vms[name] for name in self._unproven], _PUSHED)
+            if not self._unproven or isinstance(self._not_proven(), Impossible):
+                return
+            hard |= self._unproven.keys()
+            if tried < _ROUNDS - 1:
+                for name, _ in tuple(lists.items()):
+                    lists.drop(self._state.vms[name])
 
     def _retry(self, vms: Iterable[Vm], pushing: int = _RETRIED) -> None:
         """Find lists for virtual machines that have none, the hardest first."""
