@@ -111,22 +111,74 @@ def test_a_lock_that_was_removed_still_excludes(tmp_path: Path) -> None:
     assert not (tmp_path / "lock").exists()
 
 
-def test_programs_are_taken_from_envtest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["kube-apiserver", "kube-controller-manager", "kubectl", "etcd", "helm"]
-    for name in names:
-        (tmp_path / name).touch(mode=0o755)
-    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
-    found = binaries.Binaries.find()
-    assert found.kubectl == tmp_path / "kubectl"
-    assert found.path == str(tmp_path)
+ENVTEST = ("etcd", "kube-apiserver", "kubectl")
+"""What the folder holds that envtest downloads."""
 
 
-def test_without_go_the_message_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def folder_with(path: Path, *programs: str) -> str:
+    path.mkdir()
+    for name in programs:
+        (path / name).touch(mode=0o755)
+    return str(path)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with no program in a cache and no Go."""
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    monkeypatch.setenv("NOPAL_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("NOPAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    (tmp_path / "path").mkdir()
+    return tmp_path
+
+
+def go(bare: Path) -> None:
+    """A Go that makes each program a file with the name of its package."""
+    script = 'while [ "$1" != -o ]; do shift; done; echo "$3" > "$2"'
+    program = bare / "path" / "go"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_a_folder_with_all_programs_needs_no_go(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assets = folder_with(bare / "assets", *ENVTEST, "kube-controller-manager", "helm")
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", assets)
+    assert binaries.Binaries.find().path == assets
+
+
+def test_what_envtest_lacks_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", folder_with(bare / "assets", *ENVTEST))
+    with pytest.raises(DevError, match=r"^kube-controller-manager, helm: neither in.*install Go"):
+        binaries.Binaries.find()
+
+
+def test_what_envtest_lacks_is_built(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assets = Path(folder_with(bare / "assets", *ENVTEST))
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
+    go(bare)
+    said: list[str] = []
+    found = binaries.Binaries.find(said.append)
+    assert [line.split()[1] for line in said] == ["kube-controller-manager", "helm"]
+    assert [found.etcd, found.apiserver, found.kubectl] == [assets / name for name in ENVTEST]
+    assert "kube-controller-manager" in found.controller_manager.read_text()
+    assert binaries.Binaries.find(said.append) == found
+    assert len(said) == 2  # found in the cache
+
+
+def test_a_part_in_the_cache_is_not_taken_for_the_whole(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", folder_with(bare / "assets", *ENVTEST))
+    go(bare)
+    binaries.Binaries.find()
+    monkeypatch.delenv("KUBEBUILDER_ASSETS")
+    whole = binaries.Binaries.find()
+    assert all(path.exists() for path in (whole.apiserver, whole.kubectl, whole.controller_manager))
+
+
+def test_without_go_the_message_says_what_to_do(bare: Path) -> None:
     with pytest.raises(DevError, match=r"KUBEBUILDER_ASSETS.*install Go"):
         binaries.Binaries.find()
 
