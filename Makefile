@@ -42,7 +42,7 @@ contract: $(STAMP) ## the fakes and the real parts, by the same tests
 e2e: $(STAMP) ## real components, from kubectl apply to the bytes in Ceph
 	@$(BIN)/python -m pytest tests/e2e
 
-lint: $(STAMP) ## ruff, mypy, import rules, generated files
+lint: $(PURE) ## ruff, mypy, import rules, generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -60,7 +60,8 @@ bench-scheduler: $(PURE) ## the scheduler beside Ganeti's htools and its bounds
 crds: $(PURE) ## write crds/ and docs/reference/ from the models
 	@$(BIN)/python -m nopal_api crds
 	@$(BIN)/python -m nopal_api reference
-	@$(BIN)/python -m nopal_scheduler schema > docs/reference/cluster.schema.json
+	@$(BIN)/python -m nopal_scheduler schema > .venv/cluster.schema.json
+	@mv .venv/cluster.schema.json docs/reference/
 
 clean: ## remove the virtual environment
 	@rm -rf .venv
