@@ -68,7 +68,11 @@ _RUNNING_TWICE = (
     _no("ForeignWatcher", "Another client has the RBD image open: the guest is not started."),
     _no("OwnershipUnclear", "The RBD image was claimed by a later assignment than this one."),
 )
-_NO_ZONE_YET = _unknown("NoZone", "The host belongs to no zone yet, so there is no pool to try.")
+_NO_ZONE_YET = (
+    _unknown("NoZone", "The host belongs to no zone yet, so there is no pool to try."),
+    _unknown("ZoneNotFound", "The host's Zone is gone, so there is no pool to try."),
+)
+_ZONE_GONE = _no("ZoneNotFound", "The host's Zone is gone while something of it is on the host.")
 _UNREADABLE = _unknown("Unreadable", "The kernel does not say.")
 _UNREACHABLE = _unknown(
     "HostUnreachable", "The host's heartbeat is lost; its guests may run on meanwhile."
@@ -136,6 +140,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
             (
                 _yes("Ready", "It can; the message names checks that failed all the same."),
                 _no("NoZone", "No zone's selector matches the node's labels."),
+                _ZONE_GONE,
                 _UNREACHABLE,
                 _HYPERVISOR,
             ),
@@ -161,7 +166,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
         ConditionType(
             "CephReachable",
             "Check: every pool of the zone can be used with this host's own key.",
-            (_yes("Reachable", "Every pool."), _NO_ZONE_YET, *_STORAGE),
+            (_yes("Reachable", "Every pool."), *_NO_ZONE_YET, *_STORAGE),
         ),
         ConditionType(
             "CephAddressInCIDR",
@@ -171,7 +176,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _yes("Inside", "It does."),
                 _no("OutsideStorageCIDRs", "It does not."),
                 _unknown("CephUnreachable", "The address is known when it reaches Ceph."),
-                _NO_ZONE_YET,
+                *_NO_ZONE_YET,
             ),
         ),
         ConditionType(
@@ -205,6 +210,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _yes("Leaving", "The selector does not match any more, but guests are left."),
                 _yes("ZoneConflict", "A second zone selects the node; it stays in its first."),
                 _no("NoZone", "No zone's selector matches the node's labels."),
+                _ZONE_GONE,
                 _unknown("NodeNotFound", "There is no Kubernetes node of that name."),
             ),
         ),
@@ -310,6 +316,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
             (
                 _yes("Ready", "All are there."),
                 _unknown("Pending", "Its host has not looked yet."),
+                _ZONE_NOT_FOUND,
                 *_DISK_IMAGE,
                 *_RUNNING_TWICE,
                 *_STORAGE,

@@ -48,6 +48,7 @@ class Hosts:
             facts=await self._state.threads.run(self._facts),
             hypervisor=await self._hypervisor(),
             zone=model.status.zone or "" if zone else "",
+            zone_gone=model.status.zone or "" if zone is None else "",
             storage_cidrs=zone.spec.storage_cidrs if zone else (),
             pools=tuple([await self._pool(name) for name in self._state.pools.names()]),
         )

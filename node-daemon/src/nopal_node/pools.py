@@ -63,7 +63,7 @@ class Pools:
         for pool in self._zone.spec.pools if self._zone else ():
             if pool.name == name and pool.ceph is not None:
                 return await self._get(pool.ceph)
-        raise TransientError("PoolNotFound", self._unknown(f"a pool {name!r}"))
+        raise self._unknown(f"the pool {name!r}" if name else "a pool")
 
     async def at(self, location: Location) -> Connected:
         """Return the pool that an image lies in."""
@@ -75,17 +75,30 @@ class Pools:
                 location.namespace,
             ):
                 return await self._get(ceph)
-        raise TransientError("PoolNotFound", self._unknown(f"the RBD pool {location.pool!r}"))
+        raise self._unknown(f"the RBD pool {location.pool!r}")
 
     async def default(self) -> Connected:
         """Return the zone's default pool."""
         spec = self._zone.spec if self._zone else None
         return await self.named((spec.default_pool or spec.pools[0].name) if spec else "")
 
-    def _unknown(self, what: str) -> str:
-        if self._zone is None:
-            return f"{what} is needed but this host belongs to no Zone yet"
-        return f"{what} is not among the pools of Zone {self._zone_name}: add it to spec.pools"
+    def _unknown(self, what: str) -> TransientError:
+        if self._zone is not None:
+            return TransientError(
+                "PoolNotFound",
+                f"{what} is not among the pools of Zone {self._zone_name}: add it to spec.pools",
+            )
+        if self._zone_name:
+            return TransientError(
+                "ZoneNotFound",
+                f'{what} is needed but Zone "{self._zone_name}" of this host is gone: create it'
+                " again with the same fsid and pool",
+            )
+        return TransientError(
+            "PoolNotFound",
+            f"{what} is needed but this host belongs to no Zone: create the Zone that has it, or"
+            " give the node the labels of that Zone's nodeSelector",
+        )
 
     async def _get(self, ceph: CephPool) -> Connected:
         async with self._lock:

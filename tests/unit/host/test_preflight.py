@@ -106,6 +106,18 @@ def test_a_host_that_has_everything_passes_every_check() -> None:
             id="no zone, no address",
         ),
         pytest.param(
+            replace(SEEN, zone="", zone_gone="z9", pools=()),
+            *("CephReachable", "Unknown", "ZoneNotFound"),
+            'Zone "z9" is gone',
+            id="zone gone, no pools",
+        ),
+        pytest.param(
+            replace(SEEN, zone="", zone_gone="z9", pools=()),
+            *("CephAddressInCIDR", "Unknown", "ZoneNotFound"),
+            'Zone "z9" is gone',
+            id="zone gone, no address",
+        ),
+        pytest.param(
             replace(SEEN, pools=(POOL, replace(POOL, name="fast", osd_hosts=2))),
             *("OSDHostsSufficient", "False", "TooFewOSDHosts"),
             "on 2 hosts",

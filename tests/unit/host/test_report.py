@@ -65,6 +65,7 @@ def test_the_same_seen_in_another_order_is_the_same_status() -> None:
     ("seen", "reason", "words"),
     [
         (replace(SEEN, zone="", pools=()), "NoZone", "kubectl label node"),
+        (replace(SEEN, zone="", zone_gone="z9", pools=()), "ZoneNotFound", 'Zone "z9"'),
         (replace(SEEN, hypervisor=DOWN), "HypervisorUnreachable", "LibvirtReachable: libvirt"),
         (
             replace(SEEN, pools=(PoolSeen("main", error=LOST),)),
@@ -82,7 +83,7 @@ def test_the_same_seen_in_another_order_is_the_same_status() -> None:
             "CephAddressInCIDR",
         ),
     ],
-    ids=["no zone", "libvirt", "Ceph", "not fenceable", "address unknown"],
+    ids=["no zone", "zone gone", "libvirt", "Ceph", "not fenceable", "address unknown"],
 )
 def test_without_what_is_required_it_is_not_ready(seen: HostSeen, reason: str, words: str) -> None:
     found = ready(report(seen))

@@ -60,7 +60,9 @@ class HostSeen:
     hypervisor: HypervisorFacts | NopalError
     """What the hypervisor says of itself, or why it could not be asked."""
     zone: str = ""
-    """The zone that the host belongs to; empty if it belongs to none."""
+    """The zone that the host belongs to; empty if it belongs to none, or to one that is gone."""
+    zone_gone: str = ""
+    """The zone that the host still belongs to although there is no such Zone any more."""
     storage_cidrs: tuple[str, ...] = ()
     """The zone's networks for storage."""
     pools: tuple[PoolSeen, ...] = ()
@@ -115,7 +117,7 @@ def _kvm(seen: HostSeen) -> Condition:
 
 def _ceph(seen: HostSeen) -> Condition:
     if not seen.zone:
-        return _no_zone(CEPH)
+        return _no_zone(CEPH, seen)
     failed = [pool for pool in seen.pools if pool.error is not None]
     if not failed:
         return condition(CEPH, True, reason="Reachable")
@@ -126,7 +128,7 @@ def _ceph(seen: HostSeen) -> Condition:
 
 def _ceph_address(seen: HostSeen) -> Condition:
     if not seen.zone:
-        return _no_zone(CEPH_ADDRESS)
+        return _no_zone(CEPH_ADDRESS, seen)
     found = sorted({address for pool in seen.pools for address in pool.addresses})
     if not found:
         return condition(
@@ -199,7 +201,11 @@ def _clock(facts: HostFacts) -> Condition:
     )
 
 
-def _no_zone(kind: str) -> Condition:
+def _no_zone(kind: str, seen: HostSeen) -> Condition:
+    if seen.zone_gone:
+        return condition(
+            kind, "Unknown", reason="ZoneNotFound", message=f'Zone "{seen.zone_gone}" is gone'
+        )
     return condition(
         kind, "Unknown", reason="NoZone", message="this host belongs to no Zone: it has no pools"
     )

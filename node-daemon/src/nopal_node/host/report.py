@@ -88,6 +88,15 @@ def _addresses(seen: HostSeen, before: tuple[str, ...]) -> tuple[str, ...]:
 
 def summary(seen: HostSeen, checks: Sequence[Condition], *, generation: int = 0) -> Condition:
     """Return the condition Ready: whether guests can be started here, and if not, why."""
+    if seen.zone_gone:
+        return condition(
+            READY,
+            False,
+            reason="ZoneNotFound",
+            message=f'Zone "{seen.zone_gone}" of this host is gone: create it again with the same'
+            " pools",
+            generation=generation,
+        )
     if not seen.zone:
         return condition(
             READY,

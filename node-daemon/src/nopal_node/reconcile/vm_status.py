@@ -25,7 +25,7 @@ DISK_REASONS = frozenset(
     {"AccessDenied", "CephSecretForbidden", "DataLost", "DiskNotClaimed", "DiskNotFound",
      "ForeignWatcher", "ImageConflict", "OwnershipUnclear", "ParentNotFound", "PoolFull",
      "PoolNotFound", "CephSecretNotFound", "ImageInUse", "StorageError", "StorageUnreachable",
-     "WrongCluster"}
+     "WrongCluster", "ZoneNotFound"}
 )  # fmt: skip
 """Reasons that are about a disk: DisksReady shows them."""
 

@@ -110,6 +110,12 @@ def _membership(world: World, host: Known[Host]) -> tuple[str | None, Condition]
     selecting = [z.record.name for z in world.zones() if selects(z.model, labels)]
     if now_in and now_in not in selecting:
         uses = used_by(world, name)
+        if uses and world.zone(now_in) is None:
+            message = (
+                f'Zone "{now_in}" is gone, but {uses[0]} is still on the host: create the Zone'
+                " again with the same pools."
+            )
+            return now_in, _say(host, "False", "ZoneNotFound", message)
         if uses:
             message = f'leaves zone "{now_in}", whose nodeSelector does not match, after {uses[0]}.'
             return now_in, _say(host, "True", "Leaving", message)
