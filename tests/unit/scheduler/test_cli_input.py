@@ -73,6 +73,21 @@ def test_evacuate_without_hosts_wants_draining_ones(tmp_path: Path, capsys: Capt
     assert bad(capsys, "evacuate", str(path)).startswith("no host is draining: name the hosts")
 
 
+def test_a_fault_of_the_tool_is_no_answer(
+    cluster: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise ValueError("what no one thought of")
+
+    monkeypatch.setattr("nopal_scheduler.cli.verify.check_placement", broken)
+    assert main(["check", cluster]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("Traceback (most recent call last):\n")
+    end = "ValueError: what no one thought of\na fault of the tool: please report it\n"
+    assert printed.err.endswith(end)
+
+
 @pytest.mark.parametrize("arguments", [[], ["grow"], ["place"], ["check", "x", "--failures=4"]])
 def test_usage_errors_exit_as_bad_input(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:

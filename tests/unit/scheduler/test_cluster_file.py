@@ -12,6 +12,7 @@ from nopal_scheduler.files.cluster_yaml import FileError, read_cluster
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm, vm_cost
 
 GIB = 2**30
+PLACE = Host("a", Room())
 HOSTS = "hosts:\n- {name: a, capacity: {cpu: 8, memory: 64Gi}}\n"
 
 
@@ -119,6 +120,7 @@ def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
         ("hosts:\n- name: a\n\tx: 1", "f:3: is no YAML: found"),
         ("hosts:\n- {name: a,\n   name: b}", "f:3: name: stands there twice: leave one"),
         ("hosts: 3", "f:1: hosts: 3 is no list: write a list, each item with a dash"),
+        ("hosts: []", "f:1: hosts: there is none: write at least one"),
         ("hosts: &a [*a]", "f:1: hosts[0]: [[...]] is no mapping: write `key: value` lines"),
         ("hosts: [{name: a}]", "f:1: hosts[0]: give threads and memory of the machine"),
         ("hosts: [{name: a, threads: 8}]", "f:1: hosts[0]: give threads and memory of the machine"),
@@ -141,7 +143,8 @@ def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
             "f:3: vms[0].host: more hosts than virtual machines (1)",
         ),
         ("hosts: [{name: a, count: 0, capacity: {}}]", "f:1: hosts[0].count: 0: write 1 or more"),
-        ("redundancy: {failures: 4}\nhosts: []", "f:1: redundancy.failures: 4: write 3 or less"),
+        ("redundancy: {failures: 4}\nhosts: [{name: a, capacity: {}}]",
+         "f:1: redundancy.failures: 4: write 3 or less"),
         ("hosts: [{name: a, state: Down, capacity: {}}]",
          "f:1: hosts[0].state: 'Down': write Ready, NotReady, Unschedulable or Draining"),
         ("hosts: [{name: a b, capacity: {}}]", "f:1: hosts[0].name: 'a b': write letters, digits"),
@@ -199,6 +202,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
                 draining=st.booleans(),
             ),
             unique_by=lambda host: host.name,
+            min_size=1,
         )
     )
     rules = st.builds(
@@ -258,7 +262,7 @@ def test_what_is_written_is_read_back(cluster: Cluster) -> None:
 @given(st.integers(0, 255), st.integers(1, 2**44))
 def test_the_guests_memory_is_found_again(cores: int, memory: int) -> None:
     vm = Vm("v", vm_cost(cores, memory))
-    text = write_cluster(Cluster((), (vm,)), overhead=True)
+    text = write_cluster(Cluster((PLACE,), (vm,)), overhead=True)
     assert "vmOverhead: true" in text
     entry = read_cluster(text).vms[0]
     assert entry.memory == memory
@@ -267,6 +271,6 @@ def test_the_guests_memory_is_found_again(cores: int, memory: int) -> None:
 
 def test_what_no_guest_takes_is_written_with_its_overhead() -> None:
     vms = (Vm("v", vm_cost(2, GIB)), Vm("w", Room(1, 2**20)))
-    text = write_cluster(Cluster((), vms), overhead=True)
+    text = write_cluster(Cluster((PLACE,), vms), overhead=True)
     assert "vmOverhead: false" in text
     assert read_cluster(text).to_cluster().vms == vms

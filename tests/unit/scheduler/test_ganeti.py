@@ -150,6 +150,12 @@ def test_empty_lines_at_the_end_are_no_section() -> None:
     assert read(TEXT + "\n\n") == read()
 
 
+def test_a_file_without_nodes_is_refused() -> None:
+    empty = "\n".join(line for line in TEXT.splitlines() if not line.startswith("n"))
+    with pytest.raises(ValueError, match=r"f\.data: there is no node$"):
+        read_ganeti(empty, "f.data")
+
+
 @pytest.mark.parametrize("text", ["", "hosts: []\n", "a|b\n\n\n\n\n\n\nx"])
 def test_another_file_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"f\.data:"):

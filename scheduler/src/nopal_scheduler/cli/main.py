@@ -5,11 +5,12 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from . import failover, fit, moves, place, verify
 from .inputs import load
-from .outcome import BAD_INPUT, InputError, Outcome
+from .outcome import BAD_INPUT, FAULT, InputError, Outcome
 from .schema import print_schema
 
 _EPILOG = """\
@@ -17,6 +18,7 @@ exit codes:
   0  done, or: it is so
   1  no: something does not fit, is not proven, or does not hold
   2  the file or the arguments are wrong
+  3  a fault of the tool: please report it
 
 The cluster file, and every verb by example: docs/scheduler-tool.md
 """
@@ -27,15 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        if options.verb == "schema":
-            return print_schema(options)
-        loaded = load(options)
-        for note in loaded.notes:
-            sys.stderr.write(f"note: {note}\n")
-        outcome: Outcome = options.run(options, loaded)
+        return _run(options)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
+    except Exception:  # Python itself would exit with 1, which a script takes for a no
+        traceback.print_exc()
+        sys.stderr.write("a fault of the tool: please report it\n")
+        return FAULT
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.verb == "schema":
+        return print_schema(options)
+    loaded = load(options)
+    for note in loaded.notes:
+        sys.stderr.write(f"note: {note}\n")
+    outcome: Outcome = options.run(options, loaded)
     _print(outcome, options.output)
     return outcome.code
 

@@ -11,6 +11,8 @@ NO = 1
 """The answer is no: something does not fit, is not proven, or does not hold."""
 BAD_INPUT = 2
 """The question could not be read."""
+FAULT = 3
+"""The tool itself failed: no answer at all, and never to be taken for a no."""
 
 
 class InputError(Exception):

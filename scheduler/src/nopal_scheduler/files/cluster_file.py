@@ -55,8 +55,9 @@ class ClusterFile(Entry):
     vm_overhead: Truth = True
     """true: memory of a virtual machine is what its guest sees, and what QEMU itself takes is
     added, as Nopal does. false: it is all that the virtual machine takes on its host."""
-    hosts: tuple[HostEntry, ...]
-    """The hosts."""
+    # That there is one is asked in `faults`: with min_length a wrong host counts as a missing one.
+    hosts: Annotated[tuple[HostEntry, ...], Field(json_schema_extra={"minItems": 1})]
+    """The hosts, at least one."""
     vms: tuple[VmEntry, ...] = ()
     """The virtual machines."""
 
@@ -77,6 +78,8 @@ class ClusterFile(Entry):
     def faults(self) -> Iterator[tuple[Where, str]]:
         """Yield what is wrong between entries: where, and what to do about it."""
         hosts: set[str] = set()
+        if not self.hosts:
+            yield ("hosts",), "there is none: write at least one"
         yield from _names("hosts", self.hosts, hosts)
         yield from _names("vms", self.vms, set())
         for i, vm in enumerate(self.vms):

@@ -94,6 +94,8 @@ def read_ganeti(text: str, source: str = "text file") -> GanetiCluster:
         if host.name in hosts:
             raise line.error(f"name: node {host.name!r} is there already")
         hosts[host.name] = host
+    if not hosts:
+        raise ValueError(f"{source}: there is no node")
     vms: dict[str, Vm] = {}
     for line in _need(instances, _INSTANCE):
         vm = _vm(line, hosts, prefixes, one_group=one_group)
