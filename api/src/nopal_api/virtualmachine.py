@@ -179,21 +179,21 @@ class VirtualMachineSpec(ApiModel):
     ] = ()
     """Disks, in the order in which the guest sees them. Each points to a Disk of the same
     namespace; the virtual machine waits until all are there. A change takes effect at the next
-    start."""
+    start after powerState Stopped: a guest that is restarted by itself has those it had."""
     interfaces: Annotated[
         tuple[Interface, ...],
         Field(max_length=8, json_schema_extra=crd(list_map=("name",))),
     ] = ()
     """Network interfaces, in the order in which the guest sees them. Each points to a Network of
-    the same zone. A change takes effect at the next start."""
+    the same zone. A change takes effect at the next start after powerState Stopped."""
     cloud_init: CloudInit | None = None
     """What the guest's cloud-init is given, as a small read-only disk (NoCloud). Left out, there is
-    no such disk. A change takes effect at the next start, and cloud-init does most of its work only
-    at the guest's first."""
+    no such disk. A change takes effect at every start, one after a crash included; cloud-init does
+    most of its work only at the guest's first."""
     resources: Countables = Field(default_factory=dict)
     """What it takes of its host's spec.resources, by name and number, for example
     {example.com/licence: 1}. It is counted, and nothing is attached to the guest. A change takes
-    effect at the next start."""
+    effect at the next start after powerState Stopped."""
     placement: Placement = Placement()
     """Where it wants to be. Counts when it gets a host, and stays as it was then until the next
     start after powerState Stopped; so do metadata.labels, by which rules of others select (the

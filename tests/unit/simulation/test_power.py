@@ -2,9 +2,10 @@
 """Power states over time: stops that are taken back, guests that do not listen, crash loops."""
 
 import asyncio
+from typing import Any
 
 from nopal_api.kinds import NETWORK
-from support.simulation import Simulation, simulate
+from support.simulation import Simulation, network, simulate
 from support.simulation_stories import (
     cluster,
     condition,
@@ -13,6 +14,7 @@ from support.simulation_stories import (
     power,
     remove_vm,
     stopped,
+    uses,
     vm,
 )
 
@@ -106,6 +108,50 @@ def test_a_vm_that_is_stopped_and_started_runs_at_a_new_epoch() -> None:
             await sim.settle()
         assert [start[2] for start in sim.history.starts] == [1, 2, 3, 4]
         assert of_vm(sim)["status"] == "True"
+
+    simulate(play)
+
+
+def test_edited_disks_and_interfaces_count_after_stopped_and_cloud_init_at_every_start() -> None:
+    def attached(sim: Simulation) -> tuple[list[str], list[str]]:
+        host, uid = guest(sim)
+        spec = host.domains[uid].spec
+        assert spec is not None
+        return [disk.serial for disk in spec.disks], [i.bridge for i in spec.interfaces]
+
+    def seed(sim: Simulation) -> bytes:
+        _, uid = guest(sim)
+        image = sim.cluster.pools["vms", ""].images[f"seed-{uid}"]
+        return image.read(0, image.size)
+
+    async def play(sim: Simulation) -> None:
+        cluster(sim)
+        sim.kube.put(NETWORK, network("lan2"))
+        vm(sim)
+        await sim.settle()
+        before, first_seed = attached(sim), seed(sim)
+        assert before == (["root", "data", "cidata"], ["br-lan"])
+
+        edited: dict[str, Any] = {
+            "disks": uses("keep"),
+            "interfaces": [{"name": "eth0", "network": {"name": "lan2"}}],
+            "cloudInit": {"userData": "#cloud-config\n# another"},
+        }
+        vm(sim, **edited)
+        await sim.settle()
+        assert (attached(sim), seed(sim)) == (before, first_seed)
+        host, uid = guest(sim)
+        host.kill(uid)
+        await sim.settle()
+        assert attached(sim) == before
+        assert seed(sim) != first_seed
+        assert b"# another" in seed(sim)
+
+        vm(sim, **edited, powerState="Stopped")
+        await sim.settle()
+        vm(sim, **edited)
+        await sim.settle()
+        assert attached(sim) == (["keep", "cidata"], ["br-lan2"])
 
     simulate(play)
 
