@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amounts for people, rounded so that what does not fit never looks as if it did; and lists."""
+"""Words for people: amounts, rounded so that what does not fit never looks as if it did; lists."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 _UNITS = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 
@@ -16,9 +17,29 @@ def at_most(count: int) -> str:
     return _format(count, up=False)
 
 
+def is_bytes(resource: str) -> bool:
+    """Tell whether a resource is measured in bytes: memory, and huge pages as Kubernetes has them.
+
+    Those are named hugepages-2Mi or hugepages-1Gi, perhaps behind a domain and a slash. Everything
+    else is counted: a unit would mean something else than was written.
+    """
+    return resource == "memory" or resource.rpartition("/")[2].startswith("hugepages-")
+
+
 def quantity(resource: str, count: int, *, up: bool) -> str:
-    """Return an amount of a resource, memory in bytes as a quantity, rounded up or down."""
-    return _format(count, up=up) if resource == "memory" else str(count)
+    """Return an amount of a resource, bytes as a quantity, rounded up or down."""
+    return _format(count, up=up) if is_bytes(resource) else str(count)
+
+
+def amount_of(resource: str, count: int) -> str:
+    """Return how much of what, rounded up: "3Gi of memory" or "2 gpu"."""
+    return f"{quantity(resource, count, up=True)} {'of ' * is_bytes(resource)}{resource}"
+
+
+def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """Return ": did you mean X?", X what is known and most like the word; else `otherwise`."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else otherwise
 
 
 def joined(words: Sequence[str]) -> str:

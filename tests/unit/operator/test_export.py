@@ -3,6 +3,7 @@
 
 import pytest
 
+from nopal_api.kinds import NODE
 from nopal_operator.export import export_zone
 from nopal_operator.places import premises_of
 from nopal_runtime.errors import NotFoundError
@@ -16,6 +17,8 @@ async def test_a_zone_is_exported_as_the_operator_sees_it(lab: Lab) -> None:
         await lab.host(
             name, features=["avx2", "sse4.2"], networks=["lan"], resources={"example.com/a": 3}
         )
+        labels = {"zone": "z1", "rack": f"rack-of-{name}"}
+        lab.put(NODE, {"metadata": {"name": name, "labels": labels}})
     apart = [{"matchLabels": {"app": "db"}}]
     for name in ("vm1", "vm2"):
         lab.vm(

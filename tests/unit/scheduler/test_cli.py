@@ -302,8 +302,11 @@ def test_notes_go_to_standard_error(cluster: str, capsys: Capture) -> None:
     assert main(["check", str(GROUPS), "--format=ganeti"]) == 1
     assert capsys.readouterr().err.startswith("note: group group2 is unallocable: ")
     main(["check", cluster, "--topology=rack"])
-    note = "note: 1 of 4 hosts have no label rack, for example old: each counts as a failure"
+    note = "note: 1 of 4 hosts has no label rack, for example old: each counts as a failure"
     assert capsys.readouterr().err.startswith(note)
+    main(["check", cluster, "--topology=rack", "-o", "json"])
+    (told,) = json.loads(capsys.readouterr().out)["notes"]
+    assert f"note: {told}".startswith(note)
     assert out(capsys, "check", cluster, "--topology=rack", "--failures=0").endswith("0")
 
 

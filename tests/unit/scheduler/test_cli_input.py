@@ -19,7 +19,12 @@ ROOT = Path(__file__).parents[3]
     [
         (["place", "CLUSTER", "--cores=1"], "a virtual machine needs --cores and --memory"),
         (["place", "CLUSTER", "--cores=1", "--memory=8 gigs"], "arguments: memory: '8 gigs' is"),
+        (["place", "CLUSTER", "--cores=1", "--memory=8"], "arguments: memory: 8 is 8 bytes: write"),
         (["place", "CLUSTER", "--cores=1", "--memory=1Gi", "--more=gpu"], "--more: 'gpu': write"),
+        (
+            ["place", "CLUSTER", "--cores=1", "--memory=1Gi", "--more=gpu=2Gi"],
+            "arguments: more: gpu: '2Gi' is no whole number, and gpu is counted: write 2",
+        ),
         (["place", "CLUSTER", "--label", "=x"], "--label: '=x': write KEY=VALUE"),
         (
             ["place", "CLUSTER", *(2 * ["--vm={name: s, cores: 1, memory: 1Gi}"])],
@@ -29,8 +34,8 @@ ROOT = Path(__file__).parents[3]
         (["place", "CLUSTER", "--vm", "{cores: 1}"], "--vm: memory: is missing: add it"),
         (["place", "CLUSTER", "--vm", "{core: 1}"], "--vm: cores: is missing: add it\n--vm: mem"),
         (["place", "CLUSTER", "--vm", "3"], "--vm: '3' is no mapping: write"),
-        (["place", "CLUSTER", "--vm", "{cores: 1, memory: 1, name: db}"], "there is a virtual"),
-        (["place", "CLUSTER", "--vm", "{cores: 1, memory: 1, host: old}"], '"new" has a host'),
+        (["place", "CLUSTER", "--vm", "{cores: 1, memory: 1Gi, name: db}"], "there is a virtual"),
+        (["place", "CLUSTER", "--vm", "{cores: 1, memory: 1Gi, host: old}"], '"new" has a host'),
         (["place", "CLUSTER", "--failures=0", "--proof=x"], "--proof: the cluster is to survive"),
         (["place", "CLUSTER", "--proof=/nowhere/x"], "/nowhere/x: cannot be written: No such"),
         (["place", "/nowhere"], "/nowhere: No such file or directory"),
@@ -43,8 +48,21 @@ ROOT = Path(__file__).parents[3]
             ["fit", "CLUSTER", *(2 * ["--vm={name: s, cores: 1, memory: 1Gi}"])],
             'two sizes are called "s": give each its own name',
         ),
-        (["evacuate", "CLUSTER", "n-9"], "there is no host n-9"),
-        (["failover", "CLUSTER", "rack=b"], "there is no host with the label rack=b"),
+        (["evacuate", "CLUSTER", "n-9"], "there is no host n-9: did you mean n-3?\n"),
+        (["evacuate", "CLUSTER", "zzz"], "there is no host zzz\n"),
+        (
+            ["failover", "CLUSTER", "rack=b"],
+            "there is no host with the label rack=b: did you mean rack=a?\n",
+        ),
+        (
+            ["check", "CLUSTER", "--topology=rac"],
+            "--topology: no host has the label rac: did you mean rack?\n",
+        ),
+        (
+            ["check", "CLUSTER", "--topology=zzz"],
+            "--topology: no host has the label zzz: write host, or give hosts the label\n",
+        ),
+        (["check", "CLUSTER", "--topology="], "--topology: is empty: write host, or a label"),
         (["balance", "CLUSTER", "--concurrent=0"], "--concurrent: 0 is no amount: give 1 or more"),
         (["balance", "CLUSTER", "--moves=-1"], "--moves: -1 is no amount: give 0 or more"),
         (["balance", "CLUSTER", "--gain=nan"], "--gain: nan is no amount: give 0 or more"),
@@ -71,6 +89,22 @@ def test_evacuate_without_hosts_wants_draining_ones(tmp_path: Path, capsys: Capt
     path = tmp_path / "c.yaml"
     path.write_text("hosts: [{name: a, capacity: {}}]")
     assert bad(capsys, "evacuate", str(path)).startswith("no host is draining: name the hosts")
+
+
+def test_a_failure_domain_of_the_file_counts_where_it_is_asked_for(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path, off = tmp_path / "c.yaml", tmp_path / "off.yaml"
+    text = "redundancy:\n  failures: 1\n  topologyKey: rac\nhosts: [{name: a, capacity: {},"
+    text += " labels: {rack: x}}]\n"
+    path.write_text(text)
+    off.write_text(text.replace("failures: 1", "failures: 0"))
+    what = "redundancy.topologyKey: no host has the label rac: did you mean rack?\n"
+    assert bad(capsys, "check", str(path)) == f"{path}:3: {what}"
+    assert bad(capsys, "check", str(off), "--failures=1") == f"{off}: {what}"
+    assert main(["check", str(path), "--topology=rack"]) == 0
+    assert main(["check", str(path), "--failures=0"]) == 0
+    assert main(["check", str(off)]) == 0
 
 
 def test_a_fault_of_the_tool_is_no_answer(

@@ -130,16 +130,16 @@ def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
         ),
         (HOSTS + "- {name: a, capacity: {}}", 'f:3: hosts[1].name: "a" is there already: give it'),
         (
-            HOSTS + "vms:\n- name: v\n  cores: 1\n  memory: 1\n  host: b",
+            HOSTS + "vms:\n- name: v\n  cores: 1\n  memory: 1Gi\n  host: b",
             'f:7: vms[0].host: there is no host "b": add it to hosts',
         ),
         (
             "hosts: [{name: n, count: 2, capacity: {}}]\n"
-            "vms: [{name: v, cores: 1, memory: 1, host: n}]",
+            "vms: [{name: v, cores: 1, memory: 1Gi, host: n}]",
             'f:2: vms[0].host: there is no host "n": did you mean n-2?',
         ),
         (
-            HOSTS + "vms: [{name: v, cores: 1, memory: 1, host: [a, a]}]",
+            HOSTS + "vms: [{name: v, cores: 1, memory: 1Gi, host: [a, a]}]",
             "f:3: vms[0].host: more hosts than virtual machines (1)",
         ),
         ("hosts: [{name: a, count: 0, capacity: {}}]", "f:1: hosts[0].count: 0: write 1 or more"),
@@ -160,12 +160,41 @@ def test_every_error_has_its_line_its_field_and_a_remedy() -> None:
          "f:1: hosts: these are more than 100000"),
         ("hosts: [{name: a, capacity: {memory: 65Ti}}]",
          "f:1: hosts[0].capacity.memory: 71468255805440: write 64Ti or less"),
+        ("hosts:\n- name: a\n  threads: 8\n  memory: 64",
+         "f:4: hosts[0].memory: 64 is 64 bytes: write 64Gi"),
+        ("hosts: [{name: a, threads: 8, memory: 65536}]",
+         "f:1: hosts[0].memory: 65536 is 65536 bytes: write 65536Mi"),
+        ("hosts: [{name: a, threads: 8, memory: '1'}]",
+         "f:1: hosts[0].memory: 1 is 1 byte: write 1Gi"),
+        ("hosts: [{name: a, capacity: {memory: 8k}}]",
+         "f:1: hosts[0].capacity.memory: 8k is less than 1Mi: write for example 64Gi"),
+        (HOSTS + "vms:\n- name: v\n  cores: 1\n  memory: 1023Ki",
+         "f:6: vms[0].memory: 1023Ki is less than 1Mi"),
+        ("hosts: [{name: a, capacity: {more: {gpu: 2Gi}}}]",
+         "f:1: hosts[0].capacity.more: gpu: '2Gi' is no whole number, and gpu is counted: write 2"),
+        ("hosts: [{name: a, capacity: {more: {gpu: 2.5}}}]",
+         "f:1: hosts[0].capacity.more.gpu: 2.5 is no whole number"),
+        ("hosts: [{name: a, capacity: {more: {x.io/hugepages-1Gi: 8}}}]",
+         "f:1: hosts[0].capacity.more: x.io/hugepages-1Gi: 8 is 8 bytes: write 8Gi"),
+        ("hosts: [{name: a, capacity: {more: 3}}]",
+         "f:1: hosts[0].capacity.more: 3 is no mapping"),
     ],
 )  # fmt: skip
 def test_an_error(text: str, error: str) -> None:
     found = wrong(text)
     assert found[0].startswith(error)
     assert len(found) == 1
+
+
+def test_further_resources_are_counted_and_huge_pages_are_bytes() -> None:
+    made = cluster(
+        "hosts: [{name: a, capacity: {more: {gpu: '2', licence: 3, hugepages-2Mi: 4Gi}}}]"
+    )
+    more = {"gpu": 2, "licence": 3, "hugepages-2Mi": 4 * GIB}
+    assert made.hosts[0].capacity == Room(more=more)
+    text = write_cluster(made)
+    assert "gpu: 2\n" in text
+    assert "hugepages-2Mi: 4Gi\n" in text
 
 
 def test_of_very_many_errors_the_first_are_shown() -> None:
@@ -176,12 +205,12 @@ def test_of_very_many_errors_the_first_are_shown() -> None:
 
 _NAMES = st.sampled_from(["a", "b", "c-1", "ns/x.y"])
 _LABELS = st.dictionaries(st.sampled_from(["app", "rack"]), st.sampled_from(["", "x", "1"]))
-_AMOUNTS = st.sampled_from([0, 1, 3 * 2**20, 5 * GIB, 2**40 + 1])
+_AMOUNTS = st.sampled_from([0, 2**20, 3 * 2**20, 5 * GIB, 2**40 + 1])
 _ROOMS = st.builds(
     Room,
     cpu=st.integers(0, 99),
     memory=_AMOUNTS,
-    more=st.dictionaries(st.sampled_from(["gpu", "vf"]), _AMOUNTS),
+    more=st.dictionaries(st.sampled_from(["gpu", "vf"]), st.just(1) | _AMOUNTS),
 )
 _FEATURES = st.frozensets(st.sampled_from(["avx", "aes"]))
 
@@ -232,7 +261,10 @@ def clusters(draw: st.DrawFn) -> Cluster:
             max_size=4,
         )
     )
-    redundancy = draw(st.builds(Redundancy, failures=st.integers(0, 3), topology=_NAMES))
+    keys = sorted({"host", *(key for host in hosts for key in host.labels)})
+    redundancy = draw(
+        st.builds(Redundancy, failures=st.integers(0, 3), topology=st.sampled_from(keys))
+    )
     return Cluster(tuple(hosts), tuple(vms), redundancy)
 
 
@@ -259,7 +291,7 @@ def test_what_is_written_is_read_back(cluster: Cluster) -> None:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(0, 255), st.integers(1, 2**44))
+@given(st.integers(0, 255), st.integers(2**20, 2**44))
 def test_the_guests_memory_is_found_again(cores: int, memory: int) -> None:
     vm = Vm("v", vm_cost(cores, memory))
     text = write_cluster(Cluster((PLACE,), (vm,)), overhead=True)

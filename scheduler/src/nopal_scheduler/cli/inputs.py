@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..files.cluster_file import unknown_topology
 from ..files.cluster_writer import write_cluster
 from ..files.cluster_yaml import FileError, read_cluster, read_vm
 from ..files.file_entries import VmEntry
@@ -19,6 +20,7 @@ from ..files.ganeti import read_ganeti
 from ..files.proof_json import proof_from_json, proof_to_json
 from ..model import Cluster, Redundancy, Vm
 from ..proof import Proof
+from ..words import did_you_mean
 from .outcome import InputError
 
 
@@ -97,18 +99,26 @@ def load(options: argparse.Namespace) -> Loaded:
             found = read_ganeti(text, name)
             loaded = Loaded(found.cluster, overhead=False, notes=found.notes)
         else:
-            file = read_cluster(text, name)
+            counts = options.topology is None and options.failures != 0
+            file = read_cluster(text, name, topology=counts)
             loaded = Loaded(file.to_cluster(), overhead=file.vm_overhead)
     except ValueError as error:
         raise InputError(str(error)) from None
     finally:
         gc.enable()
+    if options.topology == "":
+        raise InputError("--topology: is empty: write host, or a label of hosts")
     asked = loaded.cluster.redundancy
     redundancy = Redundancy(
         asked.failures if options.failures is None else options.failures,
         options.topology or asked.topology,
     )
     cluster = replace(loaded.cluster, redundancy=redundancy)
+    what = unknown_topology(redundancy.topology, (host.labels for host in cluster.hosts))
+    if what and options.topology is not None:
+        raise InputError(f"--topology: {what}")
+    if what and redundancy.failures:
+        raise InputError(f"{name}: redundancy.topologyKey: {what}")
     notes = [*loaded.notes, *_doubts(cluster)]
     return replace(loaded, cluster=cluster, notes=tuple(notes))
 
@@ -117,8 +127,9 @@ def _doubts(cluster: Cluster) -> Iterable[str]:
     topology, failures = cluster.redundancy.topology, cluster.redundancy.failures
     without = [host.name for host in cluster.hosts if host.domain(topology) is None]
     if failures and without:
+        some = "has" if len(without) == 1 else "have"
         yield (
-            f"{len(without)} of {len(cluster.hosts)} hosts have no label {topology}, for example"
+            f"{len(without)} of {len(cluster.hosts)} hosts {some} no label {topology}, for example"
             f" {without[0]}: each counts as a failure domain of its own"
         )
 
@@ -181,7 +192,10 @@ def chosen_hosts(cluster: Cluster, words: Sequence[str]) -> tuple[str, ...]:
         if not is_label:
             found = [word] if word in names else []
         if not found:
-            raise InputError(f"there is no host {'with the label ' if is_label else ''}{word}")
+            pairs = (f"{k}={v}" for host in cluster.hosts for k, v in host.labels.items())
+            meant = did_you_mean(word, set(pairs) if is_label else names)
+            what = "host with the label" if is_label else "host"
+            raise InputError(f"there is no {what} {word}{meant}")
         chosen.update(dict.fromkeys(sorted(found)))
     return tuple(chosen)
 
@@ -207,8 +221,7 @@ def _simple(options: argparse.Namespace) -> dict[str, Any]:
         "networks": options.network,
         "cpuFeatures": options.cpu_feature,
     }
-    more = _pairs("--more", options.more)
-    entry["more"] = {key: int(n) if n.isdecimal() else n for key, n in more.items()}
+    entry["more"] = _pairs("--more", options.more)
     entry = {key: value for key, value in entry.items() if value not in (None, {})}
     if entry and not {"cores", "memory"} <= entry.keys():
         raise InputError("a virtual machine needs --cores and --memory; or describe it by --vm")

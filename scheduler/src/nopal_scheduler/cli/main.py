@@ -46,12 +46,12 @@ def _run(options: argparse.Namespace) -> int:
     for note in loaded.notes:
         sys.stderr.write(f"note: {note}\n")
     outcome: Outcome = options.run(options, loaded)
-    _print(outcome, options.output)
+    data = {**outcome.data, "notes": list(loaded.notes)}
+    _print(outcome.text if options.output == "table" else json.dumps(data, indent=2))
     return outcome.code
 
 
-def _print(outcome: Outcome, how: str) -> None:
-    text = outcome.text if how == "table" else json.dumps(outcome.data, indent=2)
+def _print(text: str) -> None:
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

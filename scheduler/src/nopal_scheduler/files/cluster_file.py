@@ -5,13 +5,13 @@
 made from these models.
 """
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..model import HOST, Cluster, Host, Redundancy
+from ..words import did_you_mean
 from .file_entries import (
     LARGEST,
     Entry,
@@ -75,8 +75,16 @@ class ClusterFile(Entry):
             reserved=self.host_reserved.to_room(),
         )
 
-    def faults(self) -> Iterator[tuple[Where, str]]:
-        """Yield what is wrong between entries: where, and what to do about it."""
+    def faults(self, *, topology: bool = True) -> Iterator[tuple[Where, str]]:
+        """Yield what is wrong between entries: where, and what to do about it.
+
+        Args:
+            topology: Whether the failure domain of the file counts, and not another in its place.
+        """
+        if topology and self.redundancy.failures:
+            what = unknown_topology(self.redundancy.topology_key, (h.labels for h in self.hosts))
+            if what:
+                yield ("redundancy", "topologyKey"), what
         hosts: set[str] = set()
         if not self.hosts:
             yield ("hosts",), "there is none: write at least one"
@@ -89,9 +97,22 @@ class ClusterFile(Entry):
                 yield ("vms", i, "host"), what
             for host in vm.host:
                 if host not in hosts:
-                    near = difflib.get_close_matches(host, sorted(hosts), n=1, cutoff=0.5)
-                    meant = f": did you mean {near[0]}?" if near else ": add it to hosts"
+                    meant = did_you_mean(host, hosts, otherwise=": add it to hosts")
                     yield ("vms", i, "host"), f'there is no host "{host}"{meant}'
+
+
+def unknown_topology(topology: str, labels: Iterable[Mapping[str, str]]) -> str:
+    """Return what is wrong with a failure domain that no host has a label for; else nothing.
+
+    Args:
+        topology: `host`, or the key of a label.
+        labels: Those of every host.
+    """
+    known = {HOST, *(key for each in labels for key in each)}
+    if topology in known:
+        return ""
+    meant = did_you_mean(topology, known, otherwise=": write host, or give hosts the label")
+    return f"no host has the label {topology}{meant}"
 
 
 def _names(

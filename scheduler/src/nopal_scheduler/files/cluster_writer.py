@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ..model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm, vm_memory_cost
+from ..words import is_bytes
 from .file_entries import NOT_READY
 from .quantity import exact
 
@@ -82,7 +83,7 @@ def _vm(vm: Vm, memory: int) -> dict[str, Any]:
         "cores": vm.needs.cpu,
         "memory": exact(memory),
         **_given(
-            more={name: exact(count) for name, count in sorted(vm.needs.more.items())},
+            more=_more(vm.needs),
             host=vm.host,
             labels=_sorted(vm.labels),
             nodeSelector=_sorted(vm.node_selector),
@@ -117,8 +118,13 @@ def _room(room: Room) -> dict[str, Any]:
     return _given(
         cpu=room.cpu,
         memory=exact(room.memory) if room.memory else "",
-        more={name: exact(count) for name, count in sorted(room.more.items())},
+        more=_more(room),
     )
+
+
+def _more(room: Room) -> dict[str, str | int]:
+    more = sorted(room.more.items())
+    return {name: exact(count) if is_bytes(name) else count for name, count in more}
 
 
 def _sorted(labels: Mapping[str, str]) -> dict[str, str]:

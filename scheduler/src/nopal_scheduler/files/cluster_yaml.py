@@ -50,12 +50,13 @@ class FileError(ValueError):
     """What is wrong with a file, one line of text for each error: source:line: field: what."""
 
 
-def read_cluster(text: str, source: str = "cluster file") -> ClusterFile:
+def read_cluster(text: str, source: str = "cluster file", *, topology: bool = True) -> ClusterFile:
     """Return the cluster file that the text is.
 
     Args:
         text: YAML, or JSON, which is YAML too.
         source: Name of the file, for the errors.
+        topology: Whether the failure domain of the file counts, and not another in its place.
 
     Raises:
         FileError: the text is no YAML or no cluster file; says everything that is wrong, each with
@@ -80,7 +81,7 @@ def read_cluster(text: str, source: str = "cluster file") -> ClusterFile:
         raise FileError(f"{source}:1: is no mapping: begin with `hosts:` and a list of hosts")
     try:
         file = ClusterFile.model_validate(data)
-        errors = list(file.faults())
+        errors = list(file.faults(topology=topology))
     except ValidationError as error:
         errors = [_words(each, ClusterFile) for each in error.errors(include_url=False)]
     if errors:

@@ -5,7 +5,7 @@ The words are those of the API's kinds where there is one.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -28,7 +28,8 @@ from ..model import (
     host_capacity,
     vm_cost,
 )
-from .quantity import PATTERN, parse_bytes
+from ..words import is_bytes
+from .quantity import LEAST_MEMORY, PATTERN, parse_bytes, parse_memory
 
 NOT_READY = "not ready"
 """What the refusal of a host begins with that is not ready."""
@@ -37,33 +38,61 @@ LARGEST = 100_000
 _MOST = 2**46  # 64Ti: so much, LARGEST times, still is a 64-bit number
 
 
-def _amount(value: object) -> object:
-    return parse_bytes(value) if isinstance(value, str) else value
+def _counted(value: object) -> object:
+    """Return amounts by name as numbers; a unit only where the resource is measured in bytes."""
+    return {n: _count(n, a) for n, a in value.items()} if isinstance(value, dict) else value
+
+
+def _count(name: object, value: object) -> object:
+    if isinstance(name, str) and is_bytes(name):
+        try:
+            return parse_memory(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if not isinstance(value, str):
+        return value
+    if not value.isdecimal():
+        raise ValueError(f"{name}: {value!r} is no whole number, and {name} is counted: write 2")
+    return parse_bytes(value)
 
 
 def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Amount = Annotated[
-    int,
-    Field(strict=True, ge=0, le=_MOST),
-    BeforeValidator(_amount),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": PATTERN},
-                {"type": "integer", "minimum": 0, "maximum": _MOST},
-            ]
-        }
-    ),
-]
+_MEMORY: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": PATTERN},
+        {"const": 0},
+        {"type": "integer", "minimum": LEAST_MEMORY, "maximum": _MOST},
+    ]
+}
+_COUNT: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        {"type": "integer", "minimum": 0, "maximum": _MOST},
+    ]
+}
+_Amount = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
+Memory = Annotated[_Amount, BeforeValidator(parse_memory), WithJsonSchema(_MEMORY)]
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", min_length=1, max_length=317)
 ]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 Value = Annotated[str, StringConstraints(pattern=r"^[^\[\]]*$", max_length=253)]
 Labels = dict[Key, Value]
+More = Annotated[
+    dict[Key, _Amount],
+    BeforeValidator(_counted),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"minLength": 1, "maxLength": 317},
+            "patternProperties": {"(^|/)hugepages-[^/]*$": _MEMORY},
+            "additionalProperties": _COUNT,
+        }
+    ),
+]
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 Cpu = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
 Percent = Annotated[int, Field(strict=True, ge=1, le=10_000)]
@@ -83,10 +112,11 @@ class RoomEntry(Entry):
 
     cpu: Cpu = 0
     """Virtual CPUs; of `hostReserved` and `reserved` host threads."""
-    memory: Amount = 0
+    memory: Memory = 0
     """Memory, for example 64Gi."""
-    more: dict[Key, Amount] = {}
-    """Further countable resources by name, for example {nvidia.com/gpu: 2}."""
+    more: More = {}
+    """Further countable resources by name, for example {nvidia.com/gpu: 2}; those named
+    hugepages-SIZE in bytes, for example {hugepages-1Gi: 8Gi}."""
 
     def to_room(self) -> Room:
         """Return the amount as the scheduler has it."""
@@ -134,9 +164,9 @@ class HostEntry(Entry):
     threads and memory."""
     threads: Cpu | None = None
     """Host threads, all of them."""
-    memory: Amount | None = None
+    memory: Memory | None = None
     """Memory of the machine, all of it."""
-    more: dict[Key, Amount] = {}
+    more: More = {}
     """Further countable resources of the machine by name, for example {nvidia.com/gpu: 2}."""
     cpu_overcommit_percent: Percent | None = None
     """Virtual CPUs for each thread, in percent; left out, the file's."""
@@ -218,9 +248,9 @@ class VmEntry(Entry):
     """How many the entry stands for; left out, it is one of just this name."""
     cores: Cpu
     """Virtual CPUs."""
-    memory: Amount
+    memory: Memory
     """Memory that the guest sees, for example 8Gi: see vmOverhead."""
-    more: dict[Key, Amount] = {}
+    more: More = {}
     """Further countable resources by name, for example {nvidia.com/gpu: 1}."""
     host: Annotated[
         tuple[Name, ...],

@@ -13,6 +13,10 @@ _UNITS = {
 }  # fmt: skip
 PATTERN = r"^[0-9]{1,18}(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 """What a quantity looks like, as a regular expression for a JSON Schema."""
+LEAST_MEMORY = 2**20
+"""Bytes; less is a figure whose unit was forgotten."""
+_MOST_GIB = 4096
+"""A figure without a unit up to this is meant in GiB, a larger one in MiB."""
 _QUANTITY = re.compile(r"([0-9]{1,18})(k|M|G|T|Ki|Mi|Gi|Ti|)")
 
 
@@ -26,6 +30,21 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise ValueError(f"{text!r} is not a quantity: write for example 512Mi or 8Gi")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def parse_memory(value: object) -> object:
+    """Return the bytes of a quantity; what is no text is returned as it is.
+
+    Raises:
+        ValueError: the text is no quantity; or it is less than 1Mi and not 0, which nobody means.
+    """
+    count = parse_bytes(value) if isinstance(value, str) else value
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 < count < LEAST_MEMORY:
+        return count
+    if str(value) != str(count):
+        raise ValueError(f"{value} is less than 1Mi: write for example 64Gi")
+    unit = "Gi" if count <= _MOST_GIB else "Mi"
+    raise ValueError(f"{count} is {count} byte{'s' * (count > 1)}: write {count}{unit}")
 
 
 def exact(count: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..model import HOST, Host, Room, Vm
 from ..state import State
-from ..words import joined, one_of, quantity
+from ..words import amount_of, joined, one_of
 from .way import Advice, Way
 
 
@@ -66,9 +66,7 @@ def _where(state: State, hosts: Sequence[int], topology: str, domain: str) -> st
 
 
 def _quantities(state: State, rows: Sequence[int], amounts: Sequence[int]) -> str:
-    named = [(state.resources[r], amounts[r]) for r in rows]
-    unit = {"memory": "of memory"}
-    return joined([f"{quantity(name, a, up=True)} {unit.get(name, name)}" for name, a in named])
+    return joined([amount_of(state.resources[r], amounts[r]) for r in rows])
 
 
 def _with(state: State, host: int, more: Sequence[int]) -> Host:
