@@ -147,6 +147,15 @@ def test_hosts_that_take_no_more(space: Space) -> None:
         kubectl.run("patch", "host", "node-1", "--type=merge", "-p", go)
 
 
+def test_a_host_without_a_node_goes_when_it_is_deleted(site: Site) -> None:
+    site.apply({"apiVersion": "nopal.dev/v1alpha1", "kind": "Host", "metadata": {"name": "gone"}})
+    wait(
+        lambda: reason_of(site.get("host", "gone") or {}, "InZone") == "NodeNotFound", "it says so"
+    )
+    site.delete("host", "gone")
+    assert site.get("host", "gone") is None
+
+
 def test_images_that_are_refused_say_why(space: Space) -> None:
     site = space.site
     wrong = site.image("wrong-sum", sha256="0" * 64)

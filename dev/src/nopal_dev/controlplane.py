@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from nopal_dev.audit import AuditLog
 from nopal_dev.binaries import Binaries
 from nopal_dev.certs import Certificates
 from nopal_dev.kubernetes import Kubectl, write_kubeconfig
@@ -38,6 +39,7 @@ class ControlPlane:
         self._binaries = binaries
         self.certificates = Certificates(folder / "certs")
         self.kubeconfig = folder / "admin.kubeconfig"
+        self.audit = AuditLog(folder / "audit")
 
     @property
     def server(self) -> str:
@@ -186,6 +188,7 @@ class ControlPlane:
             "--authorization-mode=Node,RBAC",
             "--endpoint-reconciler-type=none",
             "--allow-privileged",
+            *self.audit.flags(),
         ]
 
     def _controller_manager(self) -> list[str]:
