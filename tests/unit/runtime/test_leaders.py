@@ -220,7 +220,7 @@ def test_never_two_leaders(seed: int, drifts: Sequence[float], trouble: float) -
     assert led  # somebody did lead: the property is not empty
 
 
-SHORT = {"lease_seconds": 1.5, "deadline_seconds": 1.0, "renew_seconds": 0.1}
+SHORT = {"lease_seconds": 4.5, "deadline_seconds": 3.0, "renew_seconds": 0.3}
 
 
 def block(until: Callable[[], bool], seconds: float) -> None:
@@ -239,7 +239,7 @@ async def test_a_leader_that_computes_for_longer_than_its_lease_stays_the_leader
         keeping = asyncio.create_task(own.run(a.keep()))
         waiting = asyncio.create_task(another.run(b.acquire()))
         await asyncio.sleep(0)
-        block(b.leading, 2.5)
+        block(b.leading, 7.5)
         assert a.leading()
         assert not b.leading()
         assert not lost
