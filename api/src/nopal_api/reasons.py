@@ -245,14 +245,19 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
                 _no("Fetching", "A host fetches it; status.pools has the progress."),
                 _no("Failed", "It could not be fetched."),
                 _no("DownloadFailed", "The server did not deliver the file; it is tried again."),
-                _no("DownloadRefused", "The server's answer is not followed or too large."),
+                _no("DownloadRefused", "The server's answer is not followed: see the message."),
                 _no("ChecksumMismatch", "The file has another SHA-256."),
                 _no("FormatMismatch", "The file is not what format says, or is broken."),
-                _no("UnsafeImage", "The file refers to other files."),
                 _no(
-                    "ConversionKilled", "qemu-img took too much time or memory; it is tried again."
+                    "UnsafeImage",
+                    "The file refers to other files, is encrypted, or has an unknown feature.",
                 ),
-                _no("QemuImgMissing", "qemu-img is not installed on the host."),
+                _no("ConversionTooSlow", "Its conversion to raw took longer than hosts allow."),
+                _no(
+                    "ConversionKilled",
+                    "qemu-img was killed or ran out of memory; it is tried again.",
+                ),
+                _no("QemuImgMissing", "qemu-img, or its driver for RBD, is not installed there."),
                 _no("SandboxFailed", "qemu-img could not be confined, so it was not run."),
                 _no("ImageTooLarge", "The file or what it holds is larger than hosts allow."),
                 _no("NoReadyHost", "No host is ready to fetch it."),

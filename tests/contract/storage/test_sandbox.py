@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from nopal_node.reconcile.image import is_final
 from nopal_node.storage.convert import RbdImage, convert, run_in_sandbox
 from nopal_node.storage.limits import ImportLimits
 from nopal_runtime.ceph.connection import CephAccess
 from nopal_runtime.errors import NopalError, TerminalError, TransientError
 from support import qcow2
-from support.storage import LIMITS, MIB, CephBackend, uid
+from support.fileserver import content, file_server
+from support.storage import LIMITS, MIB, CephBackend, image_job, uid
 
 pytestmark = pytest.mark.real
 
@@ -131,15 +133,74 @@ async def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_its_memory_is_bounded() -> None:
     limits = replace(LIMITS, sandbox_memory=256 * MIB)
     argv = ["dd", "if=/dev/urandom", "of=/dev/null", "bs=1G", "count=1"]
-    with pytest.raises(TerminalError, match="memory"):
+    with pytest.raises(TransientError, match="ran out of memory, of which it gets 256 MiB") as end:
         await run_in_sandbox("/usr/bin/dd", argv, files={}, limits=limits, progress=lambda _: None)
+    assert end.value.reason == "ConversionKilled"
+
+
+@pytest.mark.parametrize("memory", [24, 160])
+async def test_a_conversion_without_memory_is_not_the_files_fault(
+    ceph: CephBackend, memory: int
+) -> None:
+    """Neither is enough to load the Ceph client."""
+    with pytest.raises(TransientError) as end:
+        await convert(
+            _image(ceph, "source"),
+            _image(ceph, "target"),
+            limits=replace(LIMITS, sandbox_memory=memory * MIB),
+            progress=lambda _: None,
+        )
+    assert end.value.reason == "ConversionKilled"
 
 
 async def test_its_time_is_bounded() -> None:
     before = _children(os.getpid())
-    with pytest.raises(TerminalError, match="UnsafeImage"):
+    with pytest.raises(TerminalError) as end:
         await _endless(replace(LIMITS, convert_seconds=1.0))
+    assert end.value.reason == "ConversionTooSlow"
     assert _children(os.getpid()) == before
+
+
+async def test_an_import_that_takes_too_long_blames_a_full_pool_first(ceph: CephBackend) -> None:
+    data = qcow2.image(b"x" * MIB)
+    slow = ceph.pool(limits=replace(LIMITS, convert_seconds=0.01))
+    async with file_server() as server:
+        job = image_job(server.serve("/x", content(data)), data, format="qcow2")
+        with pytest.raises(TerminalError, match="convert it to raw beforehand") as end:
+            await slow.fetch(job, progress=lambda _: None)
+        assert end.value.reason == "ConversionTooSlow"
+        assert ceph.left_of(job.image) == []
+        with ceph.full(), pytest.raises(TransientError, match="PoolFull"):
+            await slow.fetch(job, progress=lambda _: None)
+
+
+async def test_its_processor_time_is_bounded() -> None:
+    """With another signal than that of the kernel when memory is short."""
+    assert "first: SIGXCPU" in await shell(
+        '[ "$(ulimit -S -t)" -lt "$(ulimit -H -t)" ] && echo first: SIGXCPU >&2'
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("kill -KILL $$", "ConversionKilled"),
+        ("kill -XCPU $$", "ConversionTooSlow"),
+        ("echo 'what():  std::bad_alloc' >&2; kill -ABRT $$", "ConversionKilled"),
+        ("echo 'what():  Resource temporarily unavailable' >&2; exit 1", "ConversionKilled"),
+        ("echo \"Could not open x: Unknown driver 'rbd'\" >&2; exit 1", "QemuImgMissing"),
+        ("echo 'Assertion failed' >&2; kill -ABRT $$", "FormatMismatch"),
+    ],
+    ids=["killed", "time used up", "C++ memory", "no thread", "no module", "own fault"],
+)
+async def test_what_ends_it_is_told_apart(script: str, reason: str) -> None:
+    argv = ["sh", "-c", script]
+    with pytest.raises(NopalError) as end:
+        await run_in_sandbox(
+            "/usr/bin/dash", argv, files={}, limits=LIMITS, progress=lambda _: None
+        )
+    assert end.value.reason == reason
+    assert isinstance(end.value, TransientError) != is_final(end.value)
 
 
 async def test_cancelling_kills_it() -> None:

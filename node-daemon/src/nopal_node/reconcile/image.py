@@ -12,8 +12,9 @@ from nopal_runtime.errors import NopalError
 from ..storage.base import Imported
 
 FINAL = frozenset(
-    {"ChecksumMismatch", "DownloadRefused", "FormatMismatch", "ImageTooLarge", "UnsafeImage"}
-)
+    {"ChecksumMismatch", "ConversionTooSlow", "DownloadRefused", "FormatMismatch", "ImageTooLarge",
+     "UnsafeImage"}
+)  # fmt: skip
 """Reasons that lie in the Image or in its file: another try would end the same."""
 
 

@@ -203,8 +203,9 @@ class StoragePool(ABC):
 
         Done before is success at once. Calls progress with percents. Leaves nothing of a failed
         try. Cancelling it cleans up. Raises TerminalError with reason ChecksumMismatch,
-        FormatMismatch, UnsafeImage, ImageTooLarge, DownloadRefused; TransientError with reason
-        DownloadFailed; ConflictError (ImageConflict) if the image belongs to another owner.
+        FormatMismatch, UnsafeImage, ImageTooLarge, ConversionTooSlow, DownloadRefused;
+        TransientError with reason DownloadFailed, ConversionKilled; ConflictError (ImageConflict)
+        if the image belongs to another owner.
         """
 
     @abstractmethod

@@ -24,6 +24,11 @@ _CONF = "/etc/ceph/ceph.conf"
 
 _PERCENT = re.compile(rb"\((\d+)\.\d+/100%\)")
 _ERROR_BYTES = 4096
+_NO_MEMORY = re.compile(
+    # strerror(ENOMEM), GLib, C++, coreutils, the loader, a thread that got no stack
+    "Cannot allocate memory|failed to allocate|bad_alloc|memory exhausted|failed to map segment"
+    "|Resource temporarily unavailable"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ async def convert(
 ) -> None:
     """Convert the qcow2 file in source into the raw image target, which exists and is all zeros.
 
-    Raises TerminalError (FormatMismatch, UnsafeImage) or TransientError (SandboxFailed).
+    Raises TerminalError (FormatMismatch, ConversionTooSlow) or TransientError (ConversionKilled,
+    SandboxFailed, QemuImgMissing).
     """
     program = shutil.which("qemu-img")
     if program is None:
@@ -119,21 +125,17 @@ async def run_in_sandbox(
             said = await _talk(process, json.dumps(orders).encode(), progress)
             status = await process.wait()
     except TimeoutError as error:
-        raise TerminalError(
-            "UnsafeImage",
-            f"its conversion was not done after {limits.convert_seconds:g} s: convert it to raw"
-            " beforehand",
-        ) from error
+        raise _too_slow(limits) from error
     finally:
         await _end(process)
     if status != 0:
-        raise _problem(status, said)
+        raise _problem(status, said, limits)
 
 
 async def _talk(
     process: asyncio.subprocess.Process, orders: bytes, progress: Callable[[int], None]
 ) -> str:
-    """Give the orders, follow the progress, and return the last that it says on stderr."""
+    """Give the orders, follow the progress, and return the end of what it says on stderr."""
     stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
     if stdin is None or stdout is None or stderr is None:
         raise TransientError("SandboxFailed", "the sandbox has no pipes")
@@ -154,8 +156,7 @@ async def _talk(
         return kept
 
     _, said = await asyncio.gather(follow(stdout), keep(stderr))
-    lines = said.decode(errors="replace").strip().splitlines()
-    return "".join(c for c in (lines[-1] if lines else "") if c.isprintable())[:300]
+    return said.decode(errors="replace")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -166,13 +167,37 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _problem(status: int, said: str) -> NopalError:
+def _too_slow(limits: ImportLimits) -> TerminalError:
+    return TerminalError(
+        "ConversionTooSlow",
+        f"its conversion was not done after {limits.convert_seconds:g} s: convert it to raw"
+        " beforehand",
+    )
+
+
+def _problem(status: int, output: str, limits: ImportLimits) -> NopalError:
+    lines = output.strip().splitlines()
+    said = "".join(c for c in (lines[-1] if lines else "") if c.isprintable())[:300]
     if status == FAILED:
         return TransientError(
             "SandboxFailed",
             f"qemu-img was not run because its sandbox could not be made ({said}): the daemon needs"
             " root and CAP_SYS_ADMIN",
         )
-    if status == -signal.SIGXCPU or status == -signal.SIGKILL:
+    if status == -signal.SIGXCPU:
+        return _too_slow(limits)
+    if status == -signal.SIGKILL:
         return TransientError("ConversionKilled", "qemu-img was killed: see the host's memory")
+    if _NO_MEMORY.search(output):
+        return TransientError(
+            "ConversionKilled",
+            f"qemu-img ran out of memory, of which it gets {limits.sandbox_memory >> 20} MiB: see"
+            " the host's memory, or convert the image to raw beforehand",
+        )
+    if "Unknown driver 'rbd'" in said:
+        return TransientError(
+            "QemuImgMissing", "qemu-img cannot open RBD images: apt install qemu-block-extra"
+        )
+    if status < 0:
+        said = f"it ended by {signal.Signals(-status).name} {said}".rstrip()
     return TerminalError("FormatMismatch", f"qemu-img cannot convert the image: {said}")

@@ -112,8 +112,9 @@ class RbdStaging(Staging):
                 progress=progress,
             )
         except TerminalError as error:
-            if error.reason == "FormatMismatch":
-                # qemu-img does not tell a broken file from a pool that takes no writes.
+            if error.reason in ("FormatMismatch", "ConversionTooSlow"):
+                # qemu-img does not tell a broken file from a pool that takes no writes; nor one
+                # that takes long.
                 await asyncio.to_thread(self._try_write, build)
             raise
 

@@ -133,7 +133,9 @@ def _limit(limits: dict[str, int]) -> None:
     """Set limits such as {"AS": bytes, "CPU": seconds}."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name, value in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        # Where both are the same, the kernel sends SIGKILL for the CPU time and never SIGXCPU.
+        hard = value + 1 if name == "CPU" else value
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, hard))
 
 
 def _drop(parent: int) -> None:
