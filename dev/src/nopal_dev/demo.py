@@ -11,12 +11,13 @@ import yaml
 
 from nopal_dev import packages
 from nopal_dev.binaries import Binaries
+from nopal_dev.cache import cache_dir
 from nopal_dev.ceph import POOL
 from nopal_dev.cluster import Cluster
 from nopal_dev.errors import DevError, NotReadyError
 from nopal_dev.guest import GuestImage, debian_guest
 from nopal_dev.stages import Stages
-from nopal_dev.state import marker
+from nopal_dev.state import marker, state_dir
 
 _ROOT = Path(__file__).parents[3]
 _EXAMPLES = _ROOT / "examples"
@@ -33,32 +34,40 @@ def demo(name: str, *, hosts: int = 2) -> None:
         DevError: A stage failed; its words say what to look at.
     """
     stages = Stages(total=9)
-    with stages.stage("Debian packages"):
+    logs = state_dir() / name / "logs"
+    nopal = f"{logs}/operator.log; {logs}/node-*-daemon.log"
+    vm = f"kubectl describe vm {_VM}; {nopal}"
+    packaged = "apt-get update; apt-cache policy ceph-mon; dpkg --audit"
+    with stages.stage("Debian packages", look_at=packaged):
         packages.install(stages.say)
-    with stages.stage("Programs of the control plane"):
+    built = f"go version; go env GOPROXY GOFLAGS; df -h {cache_dir()}"
+    with stages.stage("Programs of the control plane", look_at=built):
         Binaries.find(stages.say)
-    with stages.stage(f"Cluster {name!r}: control plane, Ceph, {hosts} hosts"):
+    title = f"Cluster {name!r}: control plane, Ceph, {hosts} hosts"
+    with stages.stage(title, look_at=f"{logs}/*.log; free -h; df -h {logs.parent}"):
         os.environ.update(marker(name))
         cluster = Cluster.up(name, hosts=hosts, say=stages.say)
-    logs = cluster.folder / "logs"
-    with stages.stage("Nopal: CRDs, roles, policies, operator and node daemons", look_at=str(logs)):
+    title = "Nopal: CRDs, roles, policies, operator and node daemons"
+    with stages.stage(title, look_at=f"{logs}/kube-apiserver.log; {nopal}"):
         cluster.workloads.install()
         cluster.workloads.put_keys(cluster.ceph)
         cluster.workloads.start(supervised=True)
-    with stages.stage("A Debian 12 guest image, made here"):
+    made = f"apt-get update; df -h {cache_dir()}; {logs}/image-server.log"
+    with stages.stage("A Debian 12 guest image, made here", look_at=made):
         image = debian_guest(stages.say)
         cluster.image_server.up()
         stages.say(f"served as {cluster.image_server.serve(image)}")
-    with stages.stage("Apply examples/", look_at="kubectl get events -A"):
+    with stages.stage("Apply examples/", look_at=f"{logs}/kube-apiserver.log; {nopal}"):
         for each in examples(cluster, image):
             stages.say(f"{each['kind']} {each['metadata']['name']}")
             cluster.kubectl.apply([each])
-    look = f"kubectl describe vm {_VM}; {logs}/operator.log; {logs}/node-*-daemon.log"
-    with stages.stage(f"Wait until VM {_VM} is Running", look_at=look):
+    with stages.stage(f"Wait until VM {_VM} is Running", look_at=vm):
         _wait_running(cluster, stages)
-    with stages.stage("The guest's serial console, until cloud-init says hello", look_at=look):
+    title = "The guest's serial console, until cloud-init says hello"
+    with stages.stage(title, look_at=vm):
         _follow_console(cluster, stages)
-    with stages.stage("What there is now, and what the guest wrote"):
+    read = f"kubectl describe disk {_DATA}; ceph status; {logs}/ceph-*.log"
+    with stages.stage("What there is now, and what the guest wrote", look_at=read):
         stages.echo(cluster.kubectl.run("get", _KINDS, "-A"))
         _read_back(cluster, stages)
     stages.finish()

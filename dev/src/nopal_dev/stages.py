@@ -24,7 +24,7 @@ class Stages:
         self._started = time.monotonic()
 
     @contextmanager
-    def stage(self, title: str, *, look_at: str = "") -> Iterator[None]:
+    def stage(self, title: str, *, look_at: str) -> Iterator[None]:
         """One stage: its title before, its time after.
 
         Args:
@@ -38,8 +38,7 @@ class Stages:
             yield
         except DevError:
             print(f"      failed after {time.monotonic() - started:.1f} s", flush=True)
-            if look_at:
-                print(f"      look at: {look_at}", flush=True)
+            print(f"      look at: {look_at}", flush=True)
             raise
         print(f"      done in {time.monotonic() - started:.1f} s", flush=True)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's last stages, on a cluster that is only pretended."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from nopal_dev import demo
-from nopal_dev.errors import NotReadyError
+from nopal_dev.errors import DevError, NotReadyError
+from nopal_dev.state import MARKER
 
 LINE = "nopal: hello from hello"
 
@@ -61,3 +63,25 @@ def test_without_the_line_on_the_disk_the_console_must_have_it(tmp_path: Path) -
     console.write_text(f"booting\n{LINE}")  # the line is not complete yet
     with pytest.raises(NotReadyError):
         follow(console)
+
+
+def test_a_stage_that_fails_says_what_to_look_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_args: Any, **_options: Any) -> None:
+        raise DevError("refused")
+
+    def works(*_args: Any, **_options: Any) -> None:
+        return None
+
+    workloads = SimpleNamespace(install=refused)
+    up = SimpleNamespace(up=lambda *_args, **_options: SimpleNamespace(workloads=workloads))
+    monkeypatch.setattr("nopal_dev.packages.install", works)
+    monkeypatch.setattr(demo, "Binaries", SimpleNamespace(find=works))
+    monkeypatch.setattr(demo, "Cluster", up)
+    monkeypatch.setenv(MARKER, "")  # put back as it was when the test is over
+    with pytest.raises(DevError):
+        demo.demo("mine")
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2].strip().startswith("failed after")
+    assert re.search(r"look at: .*/mine/logs/kube-apiserver\.log;.*/operator\.log", told[-1])
