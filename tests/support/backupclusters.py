@@ -24,7 +24,7 @@ from nopal_scheduler.proving.backups.prover import BackupProver
 from nopal_scheduler.proving.backups.sums import BackupSums
 from nopal_scheduler.state import State
 
-EXAMPLES = settings(max_examples=50, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=50)
 APART = Rule(RuleKind.ANTI_AFFINITY, (("app", "db"),))
 APART_BY_RACK = replace(APART, topology="rack")
 

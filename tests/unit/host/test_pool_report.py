@@ -75,7 +75,7 @@ def test_a_figure_is_taken_back_only_by_a_margin() -> None:
     assert report(filled(72.1), first).raw_space == 0
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(percents=st.lists(st.floats(0, 100), min_size=1, max_size=8))
 def test_what_is_seen_again_is_said_again(percents: list[float]) -> None:
     before = None

@@ -200,7 +200,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(steps=STEPS, is_aside=st.booleans())
 def test_kept_up_to_date_is_as_good_as_new(steps: Sequence[Step], is_aside: bool) -> None:
     """Two zones, each asked only now and then, while hosts go from one to the other."""
@@ -260,7 +260,7 @@ def _go_through(all_: Schedulers, aside: Aside, steps: Sequence[Step]) -> None:
             assert check_proof(cluster, verdict) == ()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(sizes=st.lists(st.integers(1, 6), max_size=12))
 def test_what_it_places_survives(sizes: Sequence[int]) -> None:
     all_ = Schedulers()

@@ -75,7 +75,7 @@ STATUS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("ABC"), STATUS), max_size=8))
 def test_applies_by_several_managers(applies: list[tuple[str, dict[str, Any]]]) -> None:
     """The last apply of each holds, nothing without an owner is there, again changes nothing."""

@@ -171,7 +171,7 @@ def test_the_spans_must_make_sense() -> None:
     run_virtual(main())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     seed=st.integers(0, 2**32),
     drifts=st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=3),
