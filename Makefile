@@ -36,10 +36,13 @@ test: lint unit contract e2e ## everything, on a cluster of its own
 unit: $(PURE) ## pure tests: no root, no Ceph, no libvirt
 	@$(BIN)/python -m pytest -n auto tests/unit
 
+# The programs first: they take minutes to build on a machine without them, more than a test may.
 contract: $(STAMP) ## the fakes and the real parts, by the same tests
+	@$(DEV) binaries
 	@$(BIN)/python -m pytest tests/contract
 
 e2e: $(STAMP) ## real components, from kubectl apply to the bytes in Ceph
+	@$(DEV) binaries
 	@$(BIN)/python -m pytest tests/e2e
 
 lint: $(PURE) ## ruff, mypy, import rules, generated files
