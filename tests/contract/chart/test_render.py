@@ -211,7 +211,7 @@ class TestWorkloads:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         (container,) = pod["containers"]
-        assert container["command"] == ["python", "-m", "nopal_operator"]
+        assert container["command"] == ["python3", "-m", "nopal_operator"]
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -225,7 +225,7 @@ class TestWorkloads:
         assert pod["hostNetwork"] is True
         assert pod["hostPID"] is True
         (container,) = pod["containers"]
-        assert container["command"] == ["python", "-m", "nopal_node"]
+        assert container["command"] == ["python3", "-m", "nopal_node"]
         assert container["securityContext"]["privileged"] is True
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
         assert {"/run/libvirt", "/var/log/libvirt"} <= mounts
