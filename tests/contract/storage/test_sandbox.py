@@ -16,7 +16,10 @@ import pytest
 from nopal_node.reconcile.image import is_final
 from nopal_node.storage.convert import RbdImage, convert, run_in_sandbox
 from nopal_node.storage.limits import ImportLimits
-from nopal_runtime.ceph.connection import CephAccess
+from nopal_node.storage.rbd_pool import RbdPool
+from nopal_node.storage.rbd_staging import RbdStaging
+from nopal_node.storage.staging import build_name, scratch_name
+from nopal_runtime.ceph.connection import CephAccess, CephConnection
 from nopal_runtime.errors import NopalError, TerminalError, TransientError
 from support import qcow2
 from support.fileserver import content, file_server
@@ -24,6 +27,7 @@ from support.storage import LIMITS, MIB, CephBackend, image_job, uid
 
 pytestmark = pytest.mark.real
 
+HASTY = replace(LIMITS, convert_seconds=0.01)
 SECRET = b"a secret of the host " * 4000
 ATTACKS = {"backing file": qcow2.with_backing_file, "data file": qcow2.with_data_file}
 
@@ -161,17 +165,31 @@ async def test_its_time_is_bounded() -> None:
     assert _children(os.getpid()) == before
 
 
-async def test_an_import_that_takes_too_long_blames_a_full_pool_first(ceph: CephBackend) -> None:
+async def test_a_conversion_that_takes_too_long_leaves_nothing(ceph: CephBackend) -> None:
     data = qcow2.image(b"x" * MIB)
-    slow = ceph.pool(limits=replace(LIMITS, convert_seconds=0.01))
     async with file_server() as server:
         job = image_job(server.serve("/x", content(data)), data, format="qcow2")
         with pytest.raises(TerminalError, match="convert it to raw beforehand") as end:
-            await slow.fetch(job, progress=lambda _: None)
-        assert end.value.reason == "ConversionTooSlow"
-        assert ceph.left_of(job.image) == []
+            await ceph.pool(limits=HASTY).fetch(job, progress=lambda _: None)
+    assert end.value.reason == "ConversionTooSlow"
+    assert ceph.left_of(job.image) == []
+
+
+async def test_a_pool_that_became_full_is_no_slow_conversion(ceph: CephBackend) -> None:
+    job = image_job("http://localhost/x", b"", format="qcow2")
+    for name in (scratch_name(job), build_name(job)):
+        ceph.plant(name, MIB)
+    access = _image(ceph, "").access
+    connection = CephConnection(access)
+    staging = RbdStaging(RbdPool(connection, ceph.POOL), access, HASTY)
+    try:
         with ceph.full(), pytest.raises(TransientError, match="PoolFull"):
-            await slow.fetch(job, progress=lambda _: None)
+            await staging.convert(job, virtual_size=MIB, progress=lambda _: None)
+        with pytest.raises(TerminalError, match="ConversionTooSlow"):
+            await staging.convert(job, virtual_size=MIB, progress=lambda _: None)
+    finally:
+        staging.clean(job)
+        connection.close()
 
 
 async def test_its_processor_time_is_bounded() -> None:
