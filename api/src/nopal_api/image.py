@@ -42,7 +42,9 @@ class ImageSpec(ApiModel):
         ImageSource,
         Field(json_schema_extra=crd(immutable="source cannot change: make another Image instead")),
     ]
-    """Where the bytes come from. It never changes: disks were cloned from it."""
+    """Where the bytes come from. It never changes: disks were cloned from it. Unless the settings
+    of the installation say otherwise, the file has at most 64 GiB and is downloaded within 6 hours,
+    the disk that it holds has at most 2 TiB, and a qcow2 file is converted within an hour."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Namespaces whose disks may start from the image."""
 

@@ -32,17 +32,20 @@ def main() -> None:
     asyncio.run(_run(config))
 
 
+def connect(config: Settings, access: PoolAccess) -> CephPool:
+    """Return a pool, as the settings want it to be used."""
+    return CephPool(
+        access,
+        trash_delay=config.trash_delay_seconds,
+        operation_seconds=config.ceph_operation_seconds,
+        limits=config.import_limits(),
+    )
+
+
 async def _run(config: Settings) -> None:
     credentials = load_credentials()
     threads = Threads()
     hypervisor = LibvirtHypervisor(config.libvirt_uri, acceleration=config.acceleration)
-
-    def connect(access: PoolAccess) -> CephPool:
-        return CephPool(
-            access,
-            trash_delay=config.trash_delay_seconds,
-            operation_seconds=config.ceph_operation_seconds,
-        )
 
     metrics = Metrics()
     async with KubeClient(credentials, observe=metrics.request) as kube:
@@ -51,7 +54,7 @@ async def _run(config: Settings) -> None:
             kube=kube,
             hypervisor=hypervisor,
             network=LinuxNetwork(),
-            connect=connect,
+            connect=partial(connect, config),
             make_watch=partial(Watch, credentials=credentials),
             facts=read_facts,
             wall=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from nopal_runtime.settings import setting
 
+from .storage.limits import GIB, ImportLimits
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,7 +37,24 @@ class Settings:
     25 s that Ceph needs to notice a dead OSD, or each such loss would be an error."""
     trash_delay_seconds: int = setting("NOPAL_TRASH_DELAY_SECONDS", 86400, minimum=0)
     """How long a deleted disk stays in the RBD trash."""
+    import_download_gib: int = setting("NOPAL_IMPORT_DOWNLOAD_GIB", 64, minimum=1)
+    """The largest file of an Image that is downloaded."""
+    import_virtual_gib: int = setting("NOPAL_IMPORT_VIRTUAL_GIB", 2048, minimum=1)
+    """The largest disk that an Image may hold."""
+    import_download_seconds: float = setting("NOPAL_IMPORT_DOWNLOAD_SECONDS", 21600.0, minimum=1)
+    """How long the download of an Image may take."""
+    import_convert_seconds: float = setting("NOPAL_IMPORT_CONVERT_SECONDS", 3600.0, minimum=1)
+    """How long the conversion of a qcow2 Image to raw may take."""
     health_port: int = setting("NOPAL_HEALTH_PORT", 0)
     """Port of /healthz and /metrics; 0 serves none."""
     log_level: str = setting("NOPAL_LOG_LEVEL", "INFO")
     """DEBUG, INFO, WARNING or ERROR."""
+
+    def import_limits(self) -> ImportLimits:
+        """Return the bounds of imports."""
+        return ImportLimits(
+            max_download=self.import_download_gib * GIB,
+            max_virtual_size=self.import_virtual_gib * GIB,
+            download_seconds=self.import_download_seconds,
+            convert_seconds=self.import_convert_seconds,
+        )

@@ -68,7 +68,7 @@ class CephPool(StoragePool):
         self._connections = connections
         self._closed = False
         self._pool = RbdPool(connections.take(self._access), access.pool, access.namespace)
-        limits = limits or ImportLimits()
+        self.limits = limits = limits or ImportLimits()
         self._importer = Importer(
             staging=RbdStaging(self._pool, self._access, limits),
             download=fetch,
