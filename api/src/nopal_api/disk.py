@@ -48,8 +48,10 @@ class DiskSpec(ApiModel):
     ] = None
     """What the disk starts with; left out, it is empty."""
     reclaim_policy: Literal["Delete", "Retain"] = "Delete"
-    """What happens to the data when the Disk is deleted. Delete removes the RBD image. Retain keeps
-    it; note status.location before, because it tells where the image is."""
+    """What happens to the data when the Disk is deleted. Delete moves the RBD image to its pool's
+    trash: there it takes its room and can be brought back for a day, or as long as the installation
+    says; then it is removed for good. Retain keeps the image; note status.location before, because
+    it tells where the image is."""
 
 
 class DiskStatus(ApiModel):

@@ -273,7 +273,7 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
             "Whether the RBD image exists and is as asked for.",
             (
                 _yes("Ready", "It exists."),
-                _no("Deleted", "It was removed."),
+                _no("Deleted", "The Disk goes, its RBD image is in the trash for some time."),
                 _no("Retained", "The Disk goes, its RBD image stays."),
                 _no("NoReadyHost", "No host of the zone is ready to make it."),
                 _no("VirtualMachineGone", "Its VirtualMachine is gone, but the guest still runs."),
