@@ -42,6 +42,11 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str
     return f": did you mean {near[0]}?" if near else otherwise
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 case" or "3 cases"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def joined(words: Sequence[str]) -> str:
     """Return "a", "a and b" or "a, b and c"; there is at least one."""
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]

@@ -3,6 +3,7 @@
 
 import itertools
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -43,13 +44,20 @@ def added(cluster: Cluster, batch: Batch, wanted: tuple[Vm, ...]) -> Cluster:
     return cluster
 
 
-def one_by_one(cluster: Cluster, wanted: tuple[Vm, ...]) -> int:
+def one_by_one(cluster: Cluster, wanted: tuple[Vm, ...]) -> list[int]:
+    """Return how many of each priority are placed, the highest first, each in its turn."""
     state = State(cluster)
-    for vm in sorted(wanted, key=lambda vm: vm.name):
+    for vm in sorted(wanted, key=lambda vm: (-vm.priority, vm.name)):
         answer = place(state, vm)
         if isinstance(answer, Placement):
             state.add(vm, state.index[answer.host])
-    return len(state.vms) - len(cluster.vms)
+    return by_priority(wanted, state.vms)
+
+
+def by_priority(wanted: tuple[Vm, ...], placed: Iterable[str]) -> list[int]:
+    priorities = sorted({vm.priority for vm in wanted}, reverse=True)
+    there = {*placed}
+    return [sum(vm.priority == p and vm.name in there for vm in wanted) for p in priorities]
 
 
 @given(batches())
@@ -78,7 +86,7 @@ def test_never_fewer_than_one_by_one_whatever_the_order(
 ) -> None:
     cluster, wanted = asked
     batch = place_batch(State(cluster), wanted)
-    assert len(batch.placements) >= one_by_one(cluster, wanted)
+    assert by_priority(wanted, batch.placements) >= one_by_one(cluster, wanted)
     mixed = replace(cluster, hosts=cluster.hosts[::-1], vms=cluster.vms[::-1])
     assert place_batch(State(mixed), luck.sample(wanted, len(wanted))) == batch
 
@@ -114,7 +122,7 @@ def sized(*memory: int) -> tuple[Vm, ...]:
 
 def test_the_large_one_comes_first() -> None:
     cluster, wanted = Cluster(hosts(2, memory=6)), sized(2, 2, 2, 6)
-    assert one_by_one(cluster, wanted) == 3
+    assert one_by_one(cluster, wanted) == [3]
     assert place_batch(State(cluster), wanted).placements == {
         "v3": "h0",
         "v0": "h1",
@@ -127,7 +135,7 @@ def test_the_one_with_few_hosts_comes_first() -> None:
     special = replace(hosts(1)[0], networks=frozenset({"lan"}))
     cluster = Cluster((special, *hosts(2)[1:]))
     wanted = (*sized(6), Vm("w", Room(1, 5), networks=("lan",)))
-    assert one_by_one(cluster, wanted) == 1
+    assert one_by_one(cluster, wanted) == [1]
     assert place_batch(State(cluster), wanted).placements == {"w": "h0", "v0": "h1"}
 
 
@@ -187,7 +195,7 @@ def test_the_search_takes_leaders_before_who_follows_them() -> None:
 def test_of_too_many_as_many_as_one_by_one() -> None:
     """The large ones first would leave out one more."""
     cluster, wanted = Cluster(hosts(3)), sized(3, 4, 5, 6, 3, 2, 4, 3, 3, 5)
-    assert one_by_one(cluster, wanted) == 8
+    assert one_by_one(cluster, wanted) == [8]
     assert len(place_batch(State(cluster), wanted).placements) == 8
 
 
@@ -322,6 +330,65 @@ def test_who_follows_one_that_the_proof_refuses_in_the_end_does_not_come_without
     wanted = (replace(leader, labels=dict(DB)), replace(follower, rules=(near,)))
     batch = place_batch(state, wanted, prover=Once(state))
     assert {*batch.refused} == {"v0", "v1"}
+
+
+def test_the_higher_priority_goes_first_where_not_all_fit() -> None:
+    low, high = sized(6, 6)
+    batch = place_batch(State(Cluster(hosts(1))), (low, replace(high, priority=1)))
+    assert {*batch.placements} == {"v1"}
+    # One of a higher priority is more than any number below it, and the rest fills what is left.
+    large = Vm("w", Room(1, 8), priority=5)
+    batch = place_batch(State(Cluster(hosts(1))), (*sized(2, 2, 2, 2, 2), large))
+    assert {*batch.placements} == {"w", "v0"}
+
+
+def test_priorities_cost_no_room_where_all_fit() -> None:
+    """One after the other by priority, the small ones would be where the large one has to be."""
+    cluster = Cluster(hosts(2, memory=6))
+    wanted = tuple(replace(vm, priority=-i) for i, vm in enumerate(sized(2, 2, 2, 6)))
+    assert one_by_one(cluster, wanted) == [1, 1, 1, 0]
+    assert place_batch(State(cluster), wanted).complete
+
+
+def test_those_of_high_priority_are_searched_for_as_a_whole() -> None:
+    """They fit only together, which no greedy round finds, and nothing fits besides."""
+    above = tuple(replace(vm, priority=1) for vm in sized(3, 2, 4, 4, 6, 5, 6))
+    assert place_batch(State(Cluster(hosts(3))), above).complete
+    low = Vm("w", Room(1, 1))
+    batch = place_batch(State(Cluster(hosts(3))), (*above, low))
+    assert {*batch.refused} == {"w"}
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "priorities", "budget", "placed"),
+    [
+        (2, (4, 2, 3, 6, 7, 7, 4, 7, 5, 2), (1, 0, 1, 0, 1, 2, 1, 1, 1, 0), 2000, [1, 3, 0]),
+        (2, (5, 5, 4, 3, 5, 2, 6, 5, 7), (1, 0, 1, 2, 0, 1, 2, 0, 1), 2000, [2, 3, 0]),
+        (3, (3, 6, 5, 3, 3, 5, 5), (2, 0, 0, 1, 2, 0, 1), 40, [2, 2, 2]),
+    ],
+    ids=["important ones stay in front", "one by one is tried as well", "a budget of its own"],
+)
+def test_of_each_priority_as_many_as_are_found(
+    count: int, sizes: tuple[int, ...], priorities: tuple[int, ...], budget: int, placed: list[int]
+) -> None:
+    wanted = tuple(replace(vm, priority=p) for vm, p in zip(sized(*sizes), priorities, strict=True))
+    batch = place_batch(State(Cluster(hosts(count))), wanted, budget=budget)
+    assert by_priority(wanted, batch.placements) == placed
+
+
+def test_what_becomes_free_in_the_end_goes_to_the_higher_priority() -> None:
+    class Once(PlainProver):
+        asked = 0
+
+        def admit(self, vm: Vm, host: int) -> NotProven | None:  # type: ignore[override]
+            self.asked += vm.name == "v2"
+            if vm.name == "v2" and self.asked > 1:
+                return NotProven(Case(("h1",)), (vm.name,))
+            return super().admit(vm, host)
+
+    wanted = tuple(replace(vm, priority=i) for i, vm in enumerate(sized(6, 6, 6)))
+    state = State(Cluster(hosts(1)))
+    assert {*place_batch(state, wanted, prover=Once(state)).placements} == {"v1"}
 
 
 def test_hosts_that_are_to_come_first() -> None:

@@ -276,7 +276,7 @@ class VmEntry(Entry):
     spread: tuple[SpreadTerm, ...] = ()
     """Such virtual machines evenly over the domains that it could use."""
     priority: Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)] = 0
-    """The higher, the earlier it is restarted after a loss."""
+    """The higher, the earlier it is restarted after a loss, and placed where not all fit."""
     restarts: Truth = True
     """Whether it is started elsewhere when its host is lost."""
     movable: Truth = True

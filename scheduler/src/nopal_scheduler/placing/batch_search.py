@@ -42,7 +42,7 @@ class BatchSearch:
         self._state = state
         self._prover = prover
         self._first = first
-        self._budget = budget
+        self._whole = self._budget = budget
         self._cut = False
         self._kinds, self._ruled = self._host_kinds(vms)
         self.placed: list[Placed] = []
@@ -53,8 +53,16 @@ class BatchSearch:
         while len(self.placed) > length:
             self._prover.remove(self.placed.pop()[0].name)
 
-    def greedy(self, order: Iterable[Vm], *, fullest: bool) -> tuple[Placed, ...]:
-        """Return what finds a host one after the other; the state is as before."""
+    def renew(self) -> None:
+        """Give the search its whole budget again."""
+        self._budget = self._whole
+
+    def greedy(
+        self, order: Iterable[Vm], *, fullest: bool, base: Iterable[Placed] = ()
+    ) -> tuple[Placed, ...]:
+        """Return what finds a host one after the other, behind the base; the state is as before."""
+        for vm, host in base:
+            self._add(vm, host)
         for vm in order:
             for host in self._hosts(vm, fullest=fullest)[:_TRIES]:
                 if self._budget <= 0 or self._add(vm, host):
