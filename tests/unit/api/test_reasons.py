@@ -33,6 +33,18 @@ INSIDE = {
     "StillThere",
 }
 
+# Of these the word says all, or the message does.
+SELF_EXPLAINING = {
+    "Deleted",
+    "Failed",
+    "Fetching",
+    "InUse",
+    "Retained",
+    "Starting",
+    "Stopped",
+    "Stopping",
+}
+
 DOCUMENTED = {reason.name for reason in COMMON} | {
     reason.name
     for conditions in CONDITIONS.values()
@@ -64,6 +76,33 @@ def test_every_reason_in_the_code_is_documented() -> None:
             words += [word(arg) for arg in call.args[:1]]
         undocumented |= {f"{w} ({where})" for w in words if w and w not in DOCUMENTED | INSIDE}
     assert not undocumented, "document them in api/src/nopal_api/reasons.py"
+
+
+def explained() -> set[str]:
+    """What docs/failures.md has in the first column of a table."""
+    page = (ROOT / "docs/failures.md").read_text()
+    cells = re.findall(r"^\| ([^|]+) \|", page, flags=re.MULTILINE)
+    return {word for cell in cells for word in re.findall(r"[A-Z][A-Za-z]+", cell)}
+
+
+def test_every_reason_that_is_no_good_news_is_on_the_page_about_failures() -> None:
+    bad = {reason.name for reason in COMMON} | {
+        reason.name
+        for conditions in CONDITIONS.values()
+        for condition in conditions
+        for reason in condition.reasons
+        if reason.status != "True"
+    }
+    assert bad - explained() == SELF_EXPLAINING
+
+
+def test_the_page_about_failures_names_no_reason_that_there_is_not() -> None:
+    page = (ROOT / "docs/failures.md").read_text()
+    tables = re.findall(r"^\| reason \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
+    rows = [row.split("|")[1] for table in tables for row in table.splitlines()]
+    named = {word for row in rows for word in re.findall(r"\b[A-Z][a-z]+[A-Z][A-Za-z]+", row)}
+    assert len(named) > 50
+    assert named - {"VirtualMachine"} <= DOCUMENTED
 
 
 def test_every_condition_in_the_code_is_documented() -> None:
