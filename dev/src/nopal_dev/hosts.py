@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from nopal_dev import proc
 from nopal_dev.commands import run
-from nopal_dev.errors import DevError
+from nopal_dev.errors import CommandError, DevError
 from nopal_dev.holder import private
 from nopal_dev.network import Network
 from nopal_dev.processes import Process, Processes, kill_all
@@ -117,7 +117,14 @@ class Host:
             self._named("virtlogd"), (run_dir / "virtlogd-sock").exists, timeout=timeout
         )
         self.start("libvirtd", ["libvirtd", "--listen", "-p", "/run/libvirt/libvirtd.pid"])
-        self._processes.wait(self._named("libvirtd"), self._libvirt_answers, timeout=timeout)
+        self._processes.wait(self._named("libvirtd"), self.libvirt_answers, timeout=timeout)
+
+    def libvirt_answers(self) -> bool:
+        """Whether libvirtd answers; one that takes too long does not."""
+        try:
+            return bool(run(["virsh", "-q", "-c", self.uri, "uri"], timeout=20.0))
+        except CommandError:
+            return False
 
     def kill_libvirtd(self) -> None:
         """``kill -9`` libvirtd; the guests run on."""
@@ -188,9 +195,6 @@ class Host:
         source = str(Path(__file__).parents[1])
         self._processes.start(name, [*enter, *unshare, *holder], env={"PYTHONPATH": source})
         self._processes.wait(name, ready.exists, timeout=30.0)
-
-    def _libvirt_answers(self) -> bool:
-        return bool(run(["virsh", "-q", "-c", self.uri, "uri"], check=False, timeout=20.0))
 
     def _warm_up(self) -> None:
         """Let libvirt ask QEMU what it can do: seconds of work that would else slow a first VM."""
