@@ -15,7 +15,8 @@ from nopal_api.kinds import DISK
 from nopal_api.kinds import VIRTUAL_MACHINE as VM
 from nopal_dev.processes import Process
 from support.cluster import as_admin
-from support.site import Site, Space, wait
+from support.site import Site, Space
+from support.waiting import wait
 
 NAMESPACE = "bench"
 NODE = "node-1"

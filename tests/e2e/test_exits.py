@@ -8,7 +8,8 @@ import pytest
 from nopal_dev.bootsector import BootSector
 from nopal_dev.hosts import Host
 from support.parts import DAEMON, Parts, qemus
-from support.site import Object, Space, condition, reason_of, status_of, wait
+from support.site import Object, Space, condition, reason_of, status_of
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 

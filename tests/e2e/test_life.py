@@ -4,7 +4,8 @@
 import pytest
 
 from nopal_dev.bootsector import BootSector
-from support.site import Space, condition, reason_of, status_of, wait
+from support.site import Space, condition, reason_of, status_of
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -117,4 +118,4 @@ def test_retain_keeps_the_image(space: Space) -> None:
     space.delete("disk", "kept")
 
     assert image in space.site.images()
-    space.site.cluster.ceph.rbd("rm", f"nopal/{image}")
+    space.site.remove_image(image)

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.site import Site, Space, condition, reason_of, status_of, wait
+from support.site import Site, Space, condition, reason_of, status_of
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -58,10 +59,9 @@ def test_ceph_that_is_down_stops_no_guest(space: Space) -> None:
             "vm2",
             lambda v: reason_of(v, "Ready") in unhappy or reason_of(v, "Scheduled") in unhappy,
             "says so",
-            seconds=120,
         )
         assert space.domain(vm)[1] == pid
-    space.until("vm2", lambda v: status_of(v, "Ready") == "True", "runs", seconds=120)
+    space.until("vm2", lambda v: status_of(v, "Ready") == "True", "runs")
     space.counts("old")
     assert space.domain(vm)[1] == pid
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from support.site import SETTINGS, Space, condition, reason_of, wait
+from support.site import SETTINGS, Space, condition, reason_of
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -125,7 +126,8 @@ def test_a_domain_that_is_not_ours_is_never_touched(space: Space) -> None:
     host.virsh("create", str(path))
     pids = set(host.qemu_pids())
     try:
-        space.apply(space.disk("root"), space.vm("vm1", "root"))
+        beside = {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": host.name}}}
+        space.apply(space.disk("root"), space.vm("vm1", "root", placement=beside))
         space.running("vm1")
         space.delete("vm", "vm1")
         assert pids <= set(host.qemu_pids())

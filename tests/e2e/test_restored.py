@@ -9,8 +9,9 @@ import pytest
 from nopal_dev.hosts import Host
 from support.etcd import Etcd
 from support.parts import Parts, qemus
-from support.site import SETTINGS, Object, Space, condition, reason_of, status_of, wait
+from support.site import SETTINGS, Object, Space, condition, reason_of, status_of
 from support.vanishing import held
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -20,6 +21,13 @@ def etcd(space: Space) -> Iterator[Etcd]:
     """etcd, with everything running again when the test ends."""
     yield Etcd(space.site.cluster)
     Parts(space.site.cluster).mend()
+
+
+@pytest.fixture
+def kubelet(etcd: Etcd) -> Iterator[None]:
+    """The operator is started again whenever it ends: etcd is away for long."""
+    with Parts(etcd.cluster).kubelet():
+        yield
 
 
 def run_ahead(
@@ -32,7 +40,7 @@ def run_ahead(
     space.apply(space.disk("root"), space.vm("vm1", "root", placement=on(first)))
     epoch: int = space.running("vm1")["status"]["assignment"]["epoch"]
     etcd.backup(copy)
-    Parts(etcd.cluster).mend()
+    space.running("vm1")  # kube-apiserver knows our kinds again
     space.patch("vm", "vm1", {"powerState": "Stopped", "placement": on(then)})
     space.until("vm1", lambda v: v["status"]["power"] == "Stopped", "stops")
     space.patch("vm", "vm1", {"powerState": "Running"})
@@ -44,7 +52,6 @@ def run_ahead(
     host, pid = space.domain(ahead)
     space.counts("root")
     etcd.restore(copy)
-    Parts(etcd.cluster).mend()
     return epoch, host, pid
 
 
@@ -52,6 +59,7 @@ def on(node: str) -> Object:
     return {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": node}}}
 
 
+@pytest.mark.usefixtures("kubelet")
 def test_a_guest_that_is_ahead_of_a_restored_etcd_is_left_alone(
     space: Space, etcd: Etcd, tmp_path: Path
 ) -> None:
@@ -72,6 +80,7 @@ def test_a_guest_that_is_ahead_of_a_restored_etcd_is_left_alone(
     assert space.counts("root").boots == 3
 
 
+@pytest.mark.usefixtures("kubelet")
 def test_a_guest_that_a_restored_etcd_has_elsewhere_is_not_started_twice(
     space: Space, etcd: Etcd, tmp_path: Path
 ) -> None:
@@ -113,7 +122,8 @@ def test_another_cluster_ends_no_guest_and_removes_no_image(
         now = site.counter(image)
         assert now is not None
         assert now.value > written.value
-        assert site.images() == before
+        kept = {image for image in before if not image.startswith("trash:")}
+        assert kept <= site.images() <= before  # the trash may be emptied meanwhile
     finally:
         cluster.workloads.stop()
         etcd.restore(tmp_path / "etcd")

@@ -8,18 +8,17 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from support.scheduling import (
-    HOSTS,
     export,
     half,
     labelled,
     named_nodes,
     node,
     on,
-    patch_host,
     refused,
     tool,
 )
-from support.site import Space, status_of, wait
+from support.site import HOSTS, Space, status_of
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -28,7 +27,7 @@ def test_a_node_selector_waits_for_its_label(space: Space) -> None:
     kubectl = space.site.cluster.kubectl
     wanted = {"nodeSelector": {"matchLabels": {"example.com/disk": "nvme"}}}
     space.apply(space.vm("vm1", placement=wanted))
-    assert "2 no label example.com/disk=nvme" in refused(space, "vm1", "Unschedulable")
+    refused(space, "vm1", "Unschedulable", "2 no label example.com/disk=nvme")
     kubectl.run("label", "node", "node-2", "example.com/disk=nvme")
     try:
         assert node(space.running("vm1")) == "node-2"
@@ -44,8 +43,8 @@ def test_virtual_machines_that_must_be_apart(space: Space) -> None:
     assert {node(space.running(f"db{n}")) for n in range(2)} == {"node-1", "node-2"}
 
     space.apply(labelled(space, "db2", "db", placement=apart))
-    message = refused(space, "db2", "Unschedulable")
-    assert message.startswith("0/2 hosts fit: 2 anti-affinity to app=db"), message
+    lacks = "0/2 hosts fit: 2 anti-affinity to app=db"
+    assert refused(space, "db2", "Unschedulable", lacks).startswith(lacks)
 
     gone = node(space.get("vm", "db0"))
     space.delete("vm", "db0")
@@ -55,7 +54,7 @@ def test_virtual_machines_that_must_be_apart(space: Space) -> None:
 def test_virtual_machines_that_belong_together(space: Space) -> None:
     near = {"affinity": [{"matchLabels": {"app": "db"}}]}
     space.apply(labelled(space, "web", "web", placement=near))
-    assert "affinity to app=db" in refused(space, "web", "Unschedulable")
+    refused(space, "web", "Unschedulable", "affinity to app=db")
     space.apply(labelled(space, "db", "db"))
     assert node(space.running("web")) == node(space.running("db"))
 
@@ -76,26 +75,26 @@ def test_a_cpu_feature_that_a_guest_must_have(space: Space) -> None:
     assert {feature.get("name") for feature in required} >= {"sse4.2", "avx2"}
 
     space.apply(space.vm("vm2", cpu={"cores": 1, "features": ["amx-tile", "avx2"]}))
-    message = refused(space, "vm2", "Unschedulable")
-    assert message == "0/2 hosts fit: 2 cpu feature amx-tile missing"
+    lacks = "0/2 hosts fit: 2 cpu feature amx-tile missing"
+    assert refused(space, "vm2", "Unschedulable", lacks) == lacks
     space.apply(space.vm("vm2", cpu={"cores": 1, "features": ["avx2"]}))
     space.running("vm2")
 
 
 def test_things_that_a_host_has_a_number_of(space: Space) -> None:
     def offer(count: int | None) -> None:
-        patch_host(space.site, "node-2", {"resources": {"example.com/licence": count}})
+        space.site.patch_host("node-2", {"resources": {"example.com/licence": count}})
 
     takes = {"example.com/licence": 1}
     space.apply(space.vm("vm1", resources=takes))
-    message = refused(space, "vm1", "Unschedulable")
-    assert message == "0/2 hosts fit: 2 no example.com/licence"
+    lacks = "0/2 hosts fit: 2 no example.com/licence"
+    assert refused(space, "vm1", "Unschedulable", lacks) == lacks
     offer(1)
     try:
         assert node(space.running("vm1")) == "node-2"
         space.apply(space.vm("vm2", resources=takes))
-        message = refused(space, "vm2", "Unschedulable")
-        assert message.startswith("0/2 hosts fit: 2 insufficient example.com/licence"), message
+        lacks = "0/2 hosts fit: 2 insufficient example.com/licence"
+        assert refused(space, "vm2", "Unschedulable", lacks).startswith(lacks)
         space.delete("vm", "vm1")
         assert node(space.running("vm2")) == "node-2"
     finally:
@@ -134,22 +133,21 @@ def test_a_host_that_drains_takes_nothing_new(space: Space) -> None:
     with named_nodes(space.site):
         space.apply(space.vm("vm1", placement=on("node-2")))
         space.running("vm1")
-        patch_host(space.site, "node-2", {"scheduling": "Draining"})
+        space.site.patch_host("node-2", {"scheduling": "Draining"})
         try:
             space.apply(space.vm("vm2", placement=on("node-2")))
-            message = refused(space, "vm2", "Unschedulable")
-            assert "1 draining" in message, message
+            refused(space, "vm2", "Unschedulable", "1 draining")
             space.apply(space.vm("vm3"))
             assert node(space.running("vm3")) == "node-1"
             assert status_of(space.get("vm", "vm1"), "Ready") == "True", "nothing moves it yet"
         finally:
-            patch_host(space.site, "node-2", {"scheduling": None})
+            space.site.patch_host("node-2", {"scheduling": None})
         space.running("vm2")
 
 
 def test_priority_and_eviction_count_in_plans_at_home(space: Space) -> None:
     """Nothing in the cluster acts on them yet."""
-    patch_host(space.site, "node-2", {"scheduling": "Disabled"})
+    space.site.patch_host("node-2", {"scheduling": "Disabled"})
     try:
         space.apply(
             space.vm("stays", placement={"eviction": "Forbidden"}),
@@ -157,7 +155,7 @@ def test_priority_and_eviction_count_in_plans_at_home(space: Space) -> None:
         )
         assert {node(space.running(name)) for name in ("stays", "first")} == {"node-1"}
     finally:
-        patch_host(space.site, "node-2", {"scheduling": None})
+        space.site.patch_host("node-2", {"scheduling": None})
 
     def open_again() -> bool:
         return "Unschedulable" not in export(space.site).stdout

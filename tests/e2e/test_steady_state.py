@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from support.parts import Parts
-from support.site import SETTINGS, Object, Site, Space, wait
+from support.site import SETTINGS, Object, Site, Space
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -86,11 +87,6 @@ def settle(site: Site) -> dict[str, Object]:
     return last
 
 
-def leader(site: Site) -> str:
-    lease = site.get("lease", "nopal-operator", "nopal-system")
-    return str(lease["spec"].get("holderIdentity", "")) if lease else ""
-
-
 def renewed(site: Site) -> dict[str, str]:
     leases = site.cluster.kubectl.get("leases", "-n", "nopal-hosts")["items"]
     return {lease["metadata"]["name"]: lease["spec"]["renewTime"] for lease in leases}
@@ -114,16 +110,17 @@ def test_a_restart_of_our_processes_writes_nothing(space: Space) -> None:
     site = space.site
     space.apply(space.disk("root"), space.vm("vm1", "root"))
     space.running("vm1")
-    before, led, workloads = settle(site), leader(site), site.cluster.workloads
+    before, led, workloads = settle(site), site.leader(), site.cluster.workloads
 
     # Without the operator nobody counts how long a host is silent while its daemon starts.
     workloads.stop_operator()
-    leases, counted = renewed(site), writes(site)
+    counted = writes(site)
     for node in site.cluster.hosts:
         workloads.restart_daemon(node)
+    leases = renewed(site)  # what the old daemons renewed last
     wait(lambda: all(renewed(site)[name] != at for name, at in leases.items()), "all hosts live")
     workloads.restart_operator()
-    wait(lambda: leader(site) not in ("", led), "the new operator leads")
+    wait(lambda: site.leader() not in ("", led), "the new operator leads")
     time.sleep(QUIET)
 
     unchanged(before, objects(site))

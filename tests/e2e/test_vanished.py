@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from nopal_dev.kubernetes import Kubectl
 from support.parts import qemus
-from support.site import Space, reason_of, wait
+from support.site import Space, reason_of
 from support.vanishing import away, held, vanish
+from support.waiting import wait
 
 pytestmark = pytest.mark.real
 
@@ -16,20 +16,14 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 def one_host(space: Space) -> Iterator[str]:
     """The node that takes all guests of this test; no domain of it outlives the test."""
-    kubectl = space.site.cluster.kubectl
     only, *others = space.site.cluster.hosts
     for node in others:
-        _schedule(kubectl, node, "Disabled")
+        space.site.patch_host(node, {"scheduling": "Disabled"})
     yield only
     for node in others:
-        _schedule(kubectl, node, "Enabled")
+        space.site.patch_host(node, {"scheduling": "Enabled"})
     for uid in space.site.cluster.hosts[only].virsh("list", "--uuid").split():
         space.site.cluster.hosts[only].virsh("destroy", uid)
-
-
-def _schedule(kubectl: Kubectl, node: str, how: str) -> None:
-    patch = f'{{"spec":{{"scheduling":"{how}"}}}}'
-    kubectl.run("patch", "hosts.nopal.dev", node, "--type=merge", "-p", patch)
 
 
 def test_guests_whose_objects_all_vanish_are_held_until_somebody_decides(
@@ -121,5 +115,5 @@ def test_what_is_deleted_and_made_anew_inside_a_gap_is_another_thing(
         assert kept.value >= written.value, "the old image is not touched"
     finally:
         wait(lambda: qemus(old["metadata"]["uid"]) == set(), "the old guest is removed")
-        space.site.cluster.ceph.rbd("rm", f"nopal/{old_image}")
+        space.site.remove_image(old_image)
     assert pid not in host.qemu_pids()

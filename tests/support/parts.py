@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from nopal_dev import proc
 from nopal_dev.cluster import Cluster
-from support.site import Site, wait
+from support.site import Site
+from support.waiting import wait
 
 OPERATOR, DAEMON, LIBVIRTD, APISERVER = "operator", "daemon", "libvirtd", "apiserver"
 PARTS = (OPERATOR, DAEMON, LIBVIRTD, APISERVER)

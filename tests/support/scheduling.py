@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of placement and redundancy on a real cluster share."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from support.site import ZONE, Object, Site, Space, condition, reason_of, status_of, wait
+from support.site import HOSTS, ZONE, Object, Site, Space, condition, status_of
+from support.waiting import wait
 
-HOSTS = "hosts.nopal.dev"
 NODES = ("node-1", "node-2")
 
 
@@ -22,8 +21,18 @@ def zone(site: Site) -> Object:
 
 
 def until_zone(site: Site, reason: str) -> Object:
-    wait(lambda: reason_of(zone(site), "Redundant") == reason, f"the zone says {reason}")
-    return zone(site)
+    """Wait until the zone, as it is now, says that of its redundancy; give it."""
+    last: Object = {}
+
+    def says() -> bool:
+        nonlocal last
+        last = zone(site)
+        said = condition(last, "Redundant")
+        generation = last["metadata"]["generation"]
+        return (said.get("reason"), said.get("observedGeneration")) == (reason, generation)
+
+    wait(says, f"the zone says {reason}")
+    return last
 
 
 def half(site: Site) -> int:
@@ -43,8 +52,9 @@ def node(vm: Object) -> str:
     return str(vm["status"]["assignment"]["nodeName"])
 
 
-def refused(space: Space, name: str, reason: str) -> str:
-    vm = space.until(name, lambda found: reason_of(found, "Scheduled") == reason, f"says {reason}")
+def refused(space: Space, name: str, reason: str, *words: str) -> str:
+    """Wait until the VM is refused for that reason, in these words; return the message."""
+    vm = space.says(name, reason, *words)
     assert status_of(vm, "Ready") == "False"
     assert "assignment" not in vm["status"]
     return str(condition(vm, "Scheduled")["message"])
@@ -73,11 +83,6 @@ def named_nodes(site: Site) -> Iterator[None]:
     """Let virtual machines choose a node by its name."""
     with node_labels(site, "example.com/name", {name: name for name in NODES}):
         yield
-
-
-def patch_host(site: Site, name: str, spec: Mapping[str, Any]) -> None:
-    body = json.dumps({"spec": spec})
-    site.cluster.kubectl.run("patch", HOSTS, name, "--type=merge", "-p", body)
 
 
 def export(site: Site, name: str = ZONE) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ _AWAY = (
     "the server is currently unable to handle the request",
     "the server has received too many requests",
     "the server doesn't have a resource type",
+    "the server could not find the requested resource",
     "TLS handshake timeout",
     "connection refused",
     "connection reset by peer",
