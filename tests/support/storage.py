@@ -186,6 +186,7 @@ class CephBackend(Backend):
     """A pool of its own in a real cluster; the hosts' users have the caps of production."""
 
     POOL = "storage-test"
+    PARTS = 8
 
     def __init__(self, cluster: "Cluster") -> None:
         self.ceph = cluster.ceph
@@ -195,7 +196,7 @@ class CephBackend(Backend):
         # Host 0 is the machine itself: the test's own process.
         self.addresses = (cluster.network.address, cluster.network.host_address(1))
         if self.POOL not in self.ceph.ceph("osd", "pool", "ls").split():
-            self.ceph.ceph("osd", "pool", "create", self.POOL, "8")
+            self.ceph.ceph("osd", "pool", "create", self.POOL, str(self.PARTS))
             self.ceph.rbd("pool", "init", self.POOL)
         self.users = ("nopal.storage-0", "nopal.storage-1")
         self.keys = tuple(
@@ -206,7 +207,7 @@ class CephBackend(Backend):
 
         self._admin = rados.Rados(conffile=str(self.ceph.conf))
         self._admin.connect()
-        self._pools: list[StoragePool] = []
+        self._pools: list[CephPool] = []
         self._clients: list[subprocess.Popen[str]] = []
 
     def access(self, host: int = 0) -> PoolAccess:
@@ -332,6 +333,11 @@ class CephBackend(Backend):
                 if each is not None:
                     each.signal(SIGCONT)
             self._wait(lambda: "3 up" in self.ceph.ceph("osd", "stat"))
+            # Up, they may still have to agree on who has what: a write of each part waits for it.
+            with self._ioctx() as ioctx:
+                for number in range(4 * self.PARTS):
+                    ioctx.write_full(f"awake-{number}", b"")
+                    ioctx.remove_object(f"awake-{number}")
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -342,11 +348,19 @@ class CephBackend(Backend):
         try:
             self.ceph.set_quota(MIB, pool=self.POOL)
             self._wait(lambda: self.ceph.pool_full(pool=self.POOL))
+            self._tell_clients()
             yield
         finally:
             self.ceph.set_quota(0, pool=self.POOL)
             self._wait(lambda: not self.ceph.pool_full(pool=self.POOL))
+            self._tell_clients()
             self.ceph.rbd("rm", "--no-progress", f"{self.POOL}/{filler}")
+
+    def _tell_clients(self) -> None:
+        """Have the pools know what the monitors know; OSDs take the map of who asks them."""
+        for pool in self._pools:
+            with pool._pool.connection.cluster("wait for the OSD map") as cluster:
+                cluster.wait_for_latest_osdmap()
 
     def reset(self) -> None:
         """End the clients of one test."""

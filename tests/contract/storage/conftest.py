@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from nopal_node.storage.base import StoragePool
+from nopal_runtime.ceph import images
 from support.storage import Backend, CephBackend, FakeBackend
 
 
@@ -35,3 +36,9 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture
 def pool(backend: Backend) -> StoragePool:
     return backend.pool()
+
+
+@pytest.fixture
+def late_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let who has an image open answer late, as on a busy machine, and still count as alive."""
+    monkeypatch.setattr(images, "_PROBE_SECONDS", 10.0)
