@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from nopal_node.storage.limits import ImportLimits
 from nopal_runtime.errors import NopalError, TerminalError, TransientError
 from support import qcow2
 from support.fileserver import (
@@ -26,7 +27,7 @@ from support.storage import LIMITS, MIB, Backend, image_job
 
 NOISE = random.Random(1).randbytes(2 * MIB)  # noqa: S311
 GOOD = qcow2.image(NOISE[:MIB])
-LIMITS_SHORT = replace(LIMITS, download_seconds=4.0)
+SMALL = replace(LIMITS, max_download=8 * MIB)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Case:
     format: str = "qcow2"
     data: bytes = GOOD
     """What the checksum is of."""
+    limits: ImportLimits = SMALL
 
 
 def whole(data: bytes, reason: str, *, format: str = "qcow2") -> Case:
@@ -77,7 +79,12 @@ CASES = {
     "empty qcow2": whole(b"", "FormatMismatch"),
     "header cut off": whole(GOOD[:60], "FormatMismatch"),
     "stalls": Case(lambda _: stalling(GOOD[:1000]), "DownloadFailed", TransientError),
-    "trickles": Case(lambda _: trickling(GOOD[:1000]), "DownloadFailed", TransientError),
+    "trickles": Case(
+        lambda _: trickling(GOOD[:1000]),
+        "DownloadFailed",
+        TransientError,
+        limits=replace(SMALL, download_seconds=4.0),
+    ),
     "never ends": Case(lambda _: endless(NOISE), "ImageTooLarge", format="raw"),
     "redirects to a file": Case(lambda _: redirect("file:///etc/passwd"), "DownloadRefused"),
     "redirects to ftp": Case(lambda _: redirect("ftp://127.0.0.1/x"), "DownloadRefused"),
@@ -93,7 +100,7 @@ async def test_it_is_refused_and_leaves_nothing(backend: Backend, name: str) -> 
         url = server.serve("/x", case.answer(server))
         job = image_job(url, case.data, format=case.format)
         with pytest.raises(case.error) as refused:
-            await backend.pool(limits=LIMITS_SHORT).fetch(job, progress=lambda _: None)
+            await backend.pool(limits=case.limits).fetch(job, progress=lambda _: None)
     assert refused.value.reason == case.reason
     assert backend.left_of(job.image) == []
 
