@@ -111,7 +111,12 @@ class World:
 
 def eventually(ask: Callable[[], Answer], *, ok: bool) -> Answer:
     """Ask until it is allowed (or refused): roles and policies reach the server within seconds."""
+    return until(ask, lambda answer: answer.ok is ok)
+
+
+def until(ask: Callable[[], Answer], fits: Callable[[Answer], bool]) -> Answer:
+    """Ask until the answer is as wanted, for 30 s at most; give the last one."""
     deadline = time.monotonic() + 30
-    while (answer := ask()).ok is not ok and time.monotonic() < deadline:
+    while not fits(answer := ask()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return answer

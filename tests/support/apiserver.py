@@ -43,6 +43,10 @@ class ApiServer:
     token: str = field(default="", repr=False)
     certificate: Path | None = None
     key: Path | None = None
+    acting_as: str = ""
+    """The administrator asks under another user's name, and keeps the right to do everything."""
+    dry: bool = False
+    """Ask what the server would answer; it changes nothing."""
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Answer:
         return self._call("GET", _path(kind, namespace, name))
@@ -90,6 +94,10 @@ class ApiServer:
         headers = {"Content-Type": content}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
+        if self.acting_as:
+            headers |= {"Impersonate-User": self.acting_as, "Impersonate-Group": "system:masters"}
+        if self.dry:
+            path += ("&" if "?" in path else "?") + "dryRun=All"
         try:
             connection.request(
                 method, path, None if body is None else json.dumps(body), headers=headers
