@@ -50,6 +50,8 @@ class Parts:
     def mend(self) -> list[str]:
         """Start what does not run, and name it."""
         missing = [name for name, pid in self.pids().items() if pid is None]
+        if not missing:
+            return []
         if self.cluster.processes.find("kube-apiserver") is None:
             self.start(APISERVER, "")
         for node, host in self.cluster.hosts.items():
