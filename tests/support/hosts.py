@@ -23,4 +23,6 @@ SEEN = HostSeen(
     zone="z1",
     storage_cidrs=("10.0.0.0/24", "fd00::/64"),
     pools=(POOL,),
+    reserved=4 * 2**30,
+    pods=4 * 2**30,
 )

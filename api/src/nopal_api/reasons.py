@@ -203,6 +203,15 @@ CONDITIONS: dict[str, tuple[ConditionType, ...]] = {
             ),
         ),
         ConditionType(
+            "PodsBounded",
+            "Check: what pods may take of the host's memory and what guests may take is together at"
+            " most the machine. Not there where no kubelet tells what pods may take.",
+            (
+                _yes("Bounded", "It is."),
+                _no("MemoryGivenTwice", "It is more; the message says what to set to what."),
+            ),
+        ),
+        ConditionType(
             "InZone",
             "Which zone the host belongs to.",
             (

@@ -122,7 +122,8 @@ class ControlPlane:
             },
             "status": {
                 "capacity": resources,
-                "allocatable": resources,
+                # As a kubelet that leaves the machine to the guests: see docs/production.md.
+                "allocatable": {**resources, "memory": "1Gi"},
                 "addresses": [
                     {"type": "InternalIP", "address": address},
                     {"type": "Hostname", "address": name},

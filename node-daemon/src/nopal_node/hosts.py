@@ -6,9 +6,10 @@ from typing import TypeVar
 
 from nopal_api.conditions import Condition, condition
 from nopal_api.host import Host, HostNetwork, HostStatus
-from nopal_api.kinds import DISK, HOST, IMAGE, NAMESPACE, NETWORK, NODE, VIRTUAL_MACHINE, ZONE
+from nopal_api.kinds import DISK, HOST, IMAGE, NAMESPACE, NETWORK, VIRTUAL_MACHINE, ZONE
 from nopal_api.names import MANAGER_NODE
 from nopal_api.network import Network
+from nopal_api.quantity import parse_bytes
 from nopal_api.virtualmachine import VirtualMachine
 from nopal_api.zone import Zone
 from nopal_runtime.errors import ConflictError, NopalError, TransientError
@@ -22,6 +23,7 @@ from .host_state import HostState
 from .hypervisor.base import HypervisorFacts
 from .network.base import BridgeSpec
 from .orphans import Orphans
+from .own_node import OwnNode
 from .reconcile.network import NetworkView, plan_bridges
 
 ReadFacts = Callable[[], HostFacts]
@@ -35,10 +37,11 @@ class Hosts:
         self._state = state
         self._facts = facts
         self._orphans = orphans
-        self._node_uid = ""
+        self._node = OwnNode(state)
 
     async def reconcile(self, key: Key) -> float | None:
         """Register, look at the host, tell its state. Raises NopalError to be tried again."""
+        node = await self._node.facts()
         record = await self._register(key)
         model = record.model(Host)
         zone = self._zone(model.status.zone)
@@ -50,12 +53,14 @@ class Hosts:
             zone=model.status.zone or "" if zone else "",
             zone_gone=model.status.zone or "" if zone is None else "",
             storage_cidrs=zone.spec.storage_cidrs if zone else (),
+            reserved=parse_bytes(zone.spec.host_reserved.memory) if zone else 0,
+            pods=node.allocatable_memory,
             pools=tuple([await self._pool(name) for name in self._state.pools.names()]),
         )
         status = host_status(
             seen,
             previous=model.status,
-            node_uid=self._node_uid,
+            node_uid=node.uid,
             networks=networks,
             ceph_version=next((p.version for p in seen.pools if p.version), ""),
             extra=self._held(record.generation),
@@ -75,14 +80,6 @@ class Hosts:
             if cluster is None:
                 raise TransientError("NotACluster", "kube-apiserver has no namespace kube-system")
             registered.cluster_uid = cluster.uid
-        if not self._node_uid:
-            node = await state.read(NODE, namespace="", name=name)
-            if node is None:
-                raise TransientError(
-                    "NodeNotFound",
-                    f"there is no Kubernetes Node {name}: NOPAL_NODE_NAME must name this node",
-                )
-            self._node_uid = node.uid
         record = state.cache.get(key)
         if record is None:
             record = await state.read(HOST, namespace="", name=name)

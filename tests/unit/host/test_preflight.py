@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nopal_api.conditions import Condition, find
+from nopal_api.quantity import MIB
 from nopal_node.host.preflight import HostSeen, PoolSeen, preflight
 from nopal_runtime.errors import TerminalError, TransientError
 from support.hosts import FACTS, HYPERVISOR, POOL, SEEN
@@ -32,6 +33,7 @@ def test_a_host_that_has_everything_passes_every_check() -> None:
         "OSDHostsSufficient",
         "BridgesUnfiltered",
         "ClockSynchronized",
+        "PodsBounded",
     ]
     assert {c.status for c in conditions} == {"True"}
 
@@ -147,6 +149,19 @@ def test_a_host_that_has_everything_passes_every_check() -> None:
             "does not say",
             id="clock not known",
         ),
+        pytest.param(
+            replace(SEEN, pods=FACTS.memory - 100 * MIB),
+            *("PodsBounded", "False", "MemoryGivenTwice"),
+            "Raise systemReserved of the node's kubelet by 61341Mi, or hostReserved of Zone z1 to"
+            " 65437Mi",
+            id="a kubelet's default",
+        ),
+        pytest.param(
+            replace(SEEN, pods=SEEN.reserved + 1),
+            *("PodsBounded", "False", "MemoryGivenTwice"),
+            "hostReserved of Zone z1 to 4097Mi",
+            id="a byte too much, rounded up",
+        ),
     ],
 )
 def test_what_is_missing_is_told_with_its_remedy(
@@ -162,6 +177,18 @@ def test_ipv6_addresses_are_compared_with_ipv6_networks() -> None:
     seen = replace(SEEN, pools=(replace(POOL, addresses=("fd00::5",)),))
     assert check(seen, "CephAddressInCIDR").status == "True"
     assert seen.ceph_addresses == ("fd00::5",)
+
+
+@pytest.mark.parametrize(
+    "seen", [replace(SEEN, pods=None), replace(SEEN, zone="")], ids=["no kubelet", "no zone"]
+)
+def test_nothing_is_said_of_pods_that_nobody_knows_of(seen: HostSeen) -> None:
+    assert find(preflight(seen), "PodsBounded") is None
+
+
+def test_a_host_that_is_all_reserved_may_be_all_pods() -> None:
+    seen = replace(SEEN, reserved=FACTS.memory + MIB, pods=FACTS.memory)
+    assert check(seen, "PodsBounded").status == "True"
 
 
 def test_nobody_told_the_number_of_osd_hosts() -> None:

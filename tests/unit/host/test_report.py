@@ -97,11 +97,12 @@ def test_without_the_rest_it_is_ready_and_says_where_to_look() -> None:
         facts=replace(FACTS, bridge_filter=True, clock_synchronized=None),
         hypervisor=replace(HYPERVISOR, kvm=False),
         pools=(replace(POOL, osd_hosts=1),),
+        pods=FACTS.memory,
     )
     status = report(seen)
     assert ready(status).status == "True"
     assert ready(status).message == (
-        "look at KVMUsable, OSDHostsSufficient, BridgesUnfiltered, ClockSynchronized"
+        "look at KVMUsable, OSDHostsSufficient, BridgesUnfiltered, ClockSynchronized, PodsBounded"
     )
     assert status.acceleration == "Emulation"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from nopal_api.conditions import Condition, condition
+from nopal_api.quantity import MIB
 from nopal_runtime.errors import NopalError
 
 from ..hypervisor.base import HypervisorFacts
@@ -23,6 +24,7 @@ CEPH_ADDRESS = "CephAddressInCIDR"
 OSD_HOSTS = "OSDHostsSufficient"
 BRIDGES = "BridgesUnfiltered"
 CLOCK = "ClockSynchronized"
+PODS = "PodsBounded"
 
 ENOUGH_OSD_HOSTS = 3
 """With fewer, one host that fails takes the storage of the others with it."""
@@ -67,6 +69,10 @@ class HostSeen:
     """The zone's networks for storage."""
     pools: tuple[PoolSeen, ...] = ()
     """The zone's pools."""
+    reserved: int = 0
+    """Bytes of memory that the zone keeps from guests (hostReserved)."""
+    pods: int | None = None
+    """Bytes of memory that pods may take (the Node's allocatable); None if nobody told."""
 
     @property
     def ceph_addresses(self) -> tuple[str, ...]:
@@ -85,6 +91,7 @@ def preflight(seen: HostSeen, *, generation: int = 0) -> tuple[Condition, ...]:
         _osd_hosts(seen),
         _bridges(seen.facts),
         _clock(seen.facts),
+        _pods(seen),
     )
     return tuple(
         c.model_copy(update={"observed_generation": generation or None}) for c in verdicts if c
@@ -199,6 +206,32 @@ def _clock(facts: HostFacts) -> Condition:
         message="no time server holds this host's clock; Ceph and certificates need it. Install one"
         " of chrony and systemd-timesyncd, then look at: timedatectl",
     )
+
+
+def _pods(seen: HostSeen) -> Condition | None:
+    """Judge whether pods and guests are given the same memory twice.
+
+    Nothing is said where no guests are to run, or no kubelet tells what pods may take.
+    """
+    if not seen.zone or seen.pods is None:
+        return None
+    guests = max(0, seen.facts.memory - seen.reserved)
+    too_much = seen.pods + guests - seen.facts.memory
+    if too_much <= 0:
+        return condition(PODS, True, reason="Bounded")
+    return condition(
+        PODS,
+        False,
+        reason="MemoryGivenTwice",
+        message=f"pods may take {_mib(seen.pods)} (allocatable of the Kubernetes node) and guests"
+        f" {_mib(guests)}, {_mib(too_much)} more than there is: when both do, the kernel kills"
+        f" some. Raise systemReserved of the node's kubelet by {_mib(too_much)}, or hostReserved"
+        f" of Zone {seen.zone} to {_mib(seen.pods)}",
+    )
+
+
+def _mib(count: int) -> str:
+    return f"{-(-count // MIB)}Mi"
 
 
 def _no_zone(kind: str, seen: HostSeen) -> Condition:

@@ -22,6 +22,7 @@ from .preflight import (
     KVM,
     LIBVIRT,
     OSD_HOSTS,
+    PODS,
     HostSeen,
     preflight,
 )
@@ -29,7 +30,7 @@ from .preflight import (
 READY = "Ready"
 REQUIRED = (LIBVIRT, CEPH, CEPH_ADDRESS)
 """Without these no guest can be started here, or none that could be fenced."""
-ADVISORY = (KVM, OSD_HOSTS, BRIDGES, CLOCK)
+ADVISORY = (KVM, OSD_HOSTS, BRIDGES, CLOCK, PODS)
 """A host works without these, worse."""
 
 
