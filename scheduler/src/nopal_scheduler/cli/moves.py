@@ -4,16 +4,17 @@
 import argparse
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model import Cluster
 from ..moving.balance import balance, evacuate
 from ..moving.plan import DEFAULT_LIMITS, Limits, Move, Plan
 from ..moving.score import Score
+from ..proof import Proof
 from ..scheduler import Scheduler
 from ..state import State
-from ..words import at_least
+from ..words import at_least, counted
 from .inputs import Loaded, add_cluster, chosen_hosts, write_file
 from .outcome import DONE, NO, InputError, Outcome, paragraphs, table
 from .redundancy import verdict_data, verdict_text
@@ -62,6 +63,14 @@ def add_verbs(verbs: Any, *, epilog: str) -> None:
         nargs="*",
         metavar="HOST",
         help="a host; or KEY=VALUE, every host with that label; none: those that are draining",
+    )
+    parser.add_argument(
+        "--closed-failures",
+        type=int,
+        choices=range(4),
+        metavar="K",
+        help="losses that are to be survived once the hosts are closed, or the exit code is 1;"
+        " left out, as many as before",
     )
     _add_limits(parser)
     parser.set_defaults(run=run_evacuate)
@@ -119,14 +128,15 @@ def _outcome(
     after = _after(loaded.cluster, plan.moves)
     if options.write:
         write_file(options.write, after, overhead=loaded.overhead)
-    survives = _survives(after, without)
+    survives = _survives(after, without, getattr(options, "closed_failures", None))
+    lost = survives is not None and not survives.is_proven
     stays = [(each.vm, each.host, each.why) for each in plan.stays]
     return Outcome(
-        NO if plan.stays else DONE,
+        NO if plan.stays or lost else DONE,
         paragraphs(
             moves_text(plan),
             table(("STAYS", "ON", "WHY"), stays) if stays else "",
-            f"with them closed, {survives[0]}" if survives else "",
+            f"with them closed, {survives.text}" if survives else "",
             _score(plan.before, plan.after),
         ),
         {
@@ -134,23 +144,39 @@ def _outcome(
             "memory": plan.memory,
             "score": {"before": _parts(plan.before), "after": _parts(plan.after)},
             "stays": [{"vm": vm, "host": host, "why": why} for vm, host, why in stays],
-            **({"withThemClosed": survives[1]} if survives else {}),
+            **({"withThemClosed": survives.data} if survives else {}),
         },
     )
 
 
-def _survives(cluster: Cluster, without: Collection[str]) -> tuple[str, dict[str, Any]] | None:
-    """Return what the cluster survives while these hosts take nothing, in words and as data.
+@dataclass(frozen=True, slots=True)
+class _Survival:
+    is_proven: bool
+    text: str
+    data: dict[str, Any]
+
+
+def _survives(cluster: Cluster, without: Collection[str], failures: int | None) -> _Survival | None:
+    """Return what the cluster survives while these hosts take nothing.
 
     The moves keep the proof as long as emptied hosts may still take restarts; who then switches
     them off wants to know the rest.
+
+    Args:
+        cluster: Where everything is after the moves.
+        without: The hosts that are closed then.
+        failures: How many losses are to be survived; None for the cluster's own.
     """
-    if not (without and cluster.redundancy.failures):
+    redundancy = cluster.redundancy
+    if failures is not None:
+        redundancy = replace(redundancy, failures=failures)
+    if not (without and redundancy.failures):
         return None
     hosts = tuple(replace(h, draining=h.draining or h.name in without) for h in cluster.hosts)
-    closed = replace(cluster, hosts=hosts)
+    closed = replace(cluster, hosts=hosts, redundancy=redundancy)
     verdict = Scheduler(closed).verdict()
-    return verdict_text(closed, verdict), verdict_data(closed, verdict)
+    is_proven = isinstance(verdict, Proof)
+    return _Survival(is_proven, verdict_text(closed, verdict), verdict_data(closed, verdict))
 
 
 def moves_text(plan: Plan) -> str:
@@ -162,11 +188,10 @@ def moves_text(plan: Plan) -> str:
         for step, batch in enumerate(plan.batches, start=1)
         for move in batch
     ]
-    count = len(plan.moves)
     return paragraphs(
         table(("STEP", "VM", "FROM", "TO", "GAIN", "COPIES"), rows, right="STEP GAIN COPIES"),
-        f"{count} move{'' if count == 1 else 's'} in {len(plan.batches)}"
-        f" step{'' if len(plan.batches) == 1 else 's'}, {at_least(plan.memory)} to copy;"
+        f"{counted(len(plan.moves), 'move')} in {counted(len(plan.batches), 'step')},"
+        f" {at_least(plan.memory)} to copy;"
         " moves of one step may run at once",
     )
 
