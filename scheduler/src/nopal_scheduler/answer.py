@@ -2,8 +2,9 @@
 """What a placement answers: the host, or why none, host by host, in words."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from .proof import Impossible, NotProven
 from .words import quantity
 
 
@@ -23,6 +24,8 @@ class Refusal:
     """What the host has left of it."""
     detail: str = ""
     """More on this one host, for people; one of a group is shown."""
+    against: NotProven | Impossible | None = field(default=None, compare=False)
+    """What stands against the redundancy, where that is the reason: the same as data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,13 @@ class NoPlacement:
         ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
         parts = [f"{len(group)} {_words(reason, group)}" for reason, group in ordered]
         return f"0/{self.hosts} hosts fit: {', '.join(parts)}"
+
+    def nameless(self, name: str) -> "NoPlacement":
+        """Return the same without the name of who asked, for words that begin with it."""
+        refusals = (
+            replace(r, detail=r.detail.replace(f'vm "{name}"', "it")) for r in self.refusals
+        )
+        return replace(self, refusals=tuple(refusals))
 
 
 def _words(reason: str, group: list[Refusal]) -> str:

@@ -7,14 +7,15 @@ is proven for itself.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .answer import NoPlacement, Placement
+from .answer import NoPlacement, Placement, Refusal
 from .model import Cluster, Vm
 from .placing.place import place
+from .proof import Impossible
 from .scheduler import Scheduler
 from .state import State
 
@@ -44,9 +45,13 @@ class FitResult:
     """Each that was placed, with its host, in order."""
     limit: str
     """What the next one lacks, in few words: "memory", "cpu", "N+1 not proven", a rule; on hosts
-    that it selects: "memory of hosts with rack=a"."""
+    that it selects: "memory of hosts with rack=a"; for the proof: "memory after the loss of a"."""
     message: str
     """Why no host takes the next one, host by host, in words."""
+    resource: str = ""
+    """Which resource the limit is about; empty for rules and for a proof that was not found."""
+    lost: tuple[str, ...] = ()
+    """The failure domains after whose loss there is too little of it; none if there is now."""
 
     @property
     def count(self) -> int:
@@ -115,15 +120,16 @@ class _Search:
             ((size, vm),) = self._next(1)
             answer = self._scheduler.admit(vm)
             if isinstance(answer, NoPlacement):
-                return self._result(_limit(answer, self._scheduler.state, vm), answer.message)
+                limit = _limit(answer, self._scheduler.state, vm)
+                return self._result(limit, answer.nameless(vm.name).message)
             self._placed.append((size, replace(vm, host=answer.host)))
-        return self._result("nothing", f"more than {self._most} were not asked for")
+        return self._result(_Limit("nothing"), f"more than {self._most} were not asked for")
 
-    def _result(self, limit: str, message: str) -> FitResult:
+    def _result(self, limit: "_Limit", message: str) -> FitResult:
         counts = Counter({share.vm.name: 0 for share in self._shares})
         counts.update(size for size, _ in self._placed)
         places = tuple((vm.name, vm.host or "") for _, vm in self._placed)
-        return FitResult(dict(counts), places, limit, message)
+        return FitResult(dict(counts), places, limit.words, message, limit.resource, limit.lost)
 
     def _place_all(self, wanted: list[tuple[str, Vm]]) -> list[tuple[str, Vm]] | None:
         """Return them on hosts, by room and rules alone; None if one finds no place."""
@@ -188,8 +194,15 @@ def _needs(state: State, vm: Vm) -> np.ndarray[tuple[int], np.dtype[np.float64]]
     return np.array(amounts, dtype=np.float64)
 
 
-def _limit(answer: NoPlacement, state: State, vm: Vm) -> str:
-    """Return the first thing that a virtual machine lacks, in few words.
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    words: str
+    resource: str = ""
+    lost: tuple[str, ...] = ()
+
+
+def _limit(answer: NoPlacement, state: State, vm: Vm) -> _Limit:
+    """Return the first thing that a virtual machine lacks.
 
     That is the proof where a host fits but for it; else what most of the hosts lack that it could
     use; else why it could use none.
@@ -199,7 +212,24 @@ def _limit(answer: NoPlacement, state: State, vm: Vm) -> str:
     proof = [refusal for refusal in close if refusal.reason.startswith("N+")]
     reasons = Counter(refusal.reason for refusal in proof or close or answer.refusals)
     if not reasons:
-        return "hosts"
-    reason = min(reasons, key=lambda each: (-reasons[each], each)).removeprefix("insufficient ")
+        return _Limit("hosts")
+    reason = min(reasons, key=lambda each: (-reasons[each], each))
+    if proof:
+        return _bound(refusal for refusal in proof if refusal.reason == reason) or _Limit(reason)
+    resource = reason.removeprefix("insufficient ") if reason.startswith("insufficient ") else ""
     labels = ", ".join(f"{key}={value}" for key, value in sorted(vm.node_selector.items()))
-    return f"{reason} of hosts with {labels}" if labels and close and not proof else reason
+    of = f" of hosts with {labels}" if labels and close else ""
+    return _Limit(f"{resource or reason}{of}", resource)
+
+
+def _bound(refusals: Iterable[Refusal]) -> _Limit | None:
+    """Return of what there is too little after a loss, as most of the hosts say it; else None."""
+    bounds = Counter(
+        (each.against.resource, each.against.lost)
+        for each in refusals
+        if isinstance(each.against, Impossible) and each.against.resource
+    )
+    if not bounds:
+        return None
+    resource, lost = min(bounds, key=lambda each: (-bounds[each], each))
+    return _Limit(f"{resource} after the loss of {', '.join(lost)}", resource, lost)

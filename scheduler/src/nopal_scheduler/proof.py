@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .model import Redundancy
+from .words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,24 @@ class NotProven:
     unplaced: tuple[str, ...]
     """The virtual machines that it found no host for then."""
     reason: str = ""
-    """Why, where it was not for room alone; for people."""
+    """Why, where it was not for room alone; for people. Who got no list, where `unplaced` is empty:
+    then everyone has a host after this loss, but not a list that does for every loss."""
+
+    @property
+    def explanation(self) -> str:
+        """Return why, without the verdict, for people."""
+        lost, count = ", ".join(self.worst.lost), len(self.unplaced)
+        if not count:  # what is missing is a list that does for every loss
+            loss = f"for the loss of {lost} " if lost else ""
+            return f"{loss}{self.reason or 'no way was found for all'}"
+        of = counted(count + len(self.worst.restarts), "virtual machine")
+        why = f": {self.reason}" if self.reason else ""
+        return f"after the loss of {lost} no new host was found for {count} of {of}{why}"
 
     @property
     def message(self) -> str:
         """Return the sentence for people."""
-        lost, count = ", ".join(self.worst.lost), len(self.unplaced)
-        why = f": {self.reason}" if self.reason else ""
-        return (
-            f"not proven: after the loss of {lost} no new host was found for {count} of"
-            f" {count + len(self.worst.restarts)} virtual machines{why}"
-        )
+        return f"not proven: {self.explanation}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,21 @@ class Impossible:
     lost: tuple[str, ...]
     """The failure domains whose loss nothing could make good."""
     reason: str
-    """The bound, for people: for example "memory for 3Gi is missing on the hosts that are left"."""
+    """The bound, for people: for example "the hosts left lack 3Gi of memory"."""
+    resource: str = ""
+    """What all hosts left together have too little of, where that is the bound."""
+    missing: int = 0
+    """How much of it is missing."""
+
+    @property
+    def explanation(self) -> str:
+        """Return why, without the verdict, for people."""
+        return f"after the loss of {', '.join(self.lost)} {self.reason}"
 
     @property
     def message(self) -> str:
         """Return the sentence for people."""
-        return f"impossible: after the loss of {', '.join(self.lost)} {self.reason}"
+        return f"impossible: {self.explanation}"
 
 
 Verdict = Proof | NotProven | Impossible

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 from nopal_scheduler.placing.advice import Advice, Way, help_for
-from nopal_scheduler.placing.place import Placement, place, ranking
+from nopal_scheduler.placing.place import NoPlacement, Placement, place, ranking
 from nopal_scheduler.state import State
 from support.tinyclusters import clusters, vms
 
@@ -43,6 +43,12 @@ def test_every_way_is_enough(misfit: tuple[Cluster, Vm]) -> None:
     if isinstance(place(state, vm), Placement):
         assert not advices
     for advice in advices:
+        if advice.message.startswith("a larger host"):
+            assert not advice.ways
+            empty = (replace(h, blocked="", draining=False) for h in cluster.hosts)
+            alone = State(Cluster(tuple(empty)))
+            assert isinstance(place(alone, replace(vm, rules=())), NoPlacement)
+            continue
         assert advice.message.startswith("fits ")
         assert advice.ways
         for way in advice.ways:
@@ -182,6 +188,31 @@ def test_a_rule_that_stands_alone_against_it() -> None:
     assert advice(Vm("x", Room(1, GIB), rules=(APART,)), host("a", "1"), there=there) == [
         "fits if its anti-affinity to app=web in topology rack were only preferred"
     ]
+
+
+def test_where_every_host_is_too_small_the_largest_are_named() -> None:
+    pages = "hugepages-1Gi"
+    hosts = (
+        host("a", capacity=Room(8, 64 * GIB, {pages: 4 * GIB, "gpu": 1}), draining=True),
+        host("b", capacity=Room(32, 8 * GIB), labels={"disk": "ssd"}),
+    )
+    assert advice(Vm("x", Room(200, 70 * GIB)), *hosts, there=full(a=60)) == [
+        "a larger host, with 200 cpu (the largest has 32) and 70Gi of memory (the largest has 64Gi)"
+    ]
+    assert advice(Vm("x", Room(1, GIB, {"gpu": 2, pages: 5 * GIB})), *hosts) == [
+        "a larger host, with 2 gpu (the largest has 1) and 5Gi of hugepages-1Gi"
+        " (the largest has 4Gi)"
+    ]
+    assert advice(Vm("x", Room(9, 9 * GIB)), *hosts) == [
+        "a larger host, with 9 cpu and 9Gi of memory at once"
+    ]
+    ssd = Vm("x", Room(1, 9 * GIB, {"gpu": 1}), node_selector={"disk": "ssd"})
+    assert advice(ssd, *hosts)[0] == (
+        "a larger host that it may use, with 9Gi of memory (the largest has 8Gi) and 1 gpu"
+        " (none has any)"
+    )
+    # Where one would do if it were empty, it is no larger one that is wanted.
+    assert "larger" not in "".join(advice(Vm("x", Room(1, 8 * GIB)), *hosts, there=full(a=64, b=1)))
 
 
 def test_nothing_helps_where_nobody_has_the_resource() -> None:

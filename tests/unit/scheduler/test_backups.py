@@ -237,7 +237,7 @@ def test_a_bound_names_the_loss_and_what_is_missing() -> None:
     verdict = BackupProver(State(cluster)).verdict()
     assert isinstance(verdict, Impossible)
     assert verdict.lost == ("h0",)
-    assert "4 of memory are missing" in verdict.message
+    assert "the hosts left lack 4 of memory" in verdict.message
 
 
 def test_one_that_fits_nowhere_else_is_impossible() -> None:

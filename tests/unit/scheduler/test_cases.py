@@ -226,9 +226,7 @@ def test_a_bound_says_what_is_missing() -> None:
         State(Cluster(hosts(2, 10), full(("h0", 6), ("h1", 6)), Redundancy(1)))
     ).verdict()
     assert isinstance(verdict, Impossible)
-    assert verdict.message == (
-        "impossible: after the loss of h0 2 of memory are missing on the hosts left"
-    )
+    assert verdict.message == ("impossible: after the loss of h0 the hosts left lack 2 of memory")
 
 
 def test_what_does_not_fit_for_its_rules_is_not_proven() -> None:

@@ -172,6 +172,26 @@ def test_many_violations_are_counted_and_the_first_are_shown(
     assert text.endswith("v-50  a     network lan is missing\nand 2 more\n1")
 
 
+def test_a_verdict_is_a_field_of_its_own(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "redundancy: {failures: 1}\nhosts: [{name: a, capacity: {cpu: 8, memory: 8Gi}}]\n"
+        "vms: [{name: v, cores: 1, memory: 1Gi, host: a}]\n"
+    )
+    said = "after the loss of a no host is left"
+    assert out(capsys, "check", str(path)) == (
+        f"placement: holds for 1 virtual machine on 1 host\n\nN+1 over hosts: impossible: {said}\n1"
+    )
+    data = json.loads(out(capsys, "check", str(path), "-o", "json")[:-1])["redundancy"]
+    assert (data["verdict"], data["message"]) == ("impossible", said)
+
+
+def test_one_case_is_one(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("redundancy: {failures: 1}\nhosts: [{name: a, capacity: {}}]\n")
+    assert "N+1 over hosts: proven (1 case)" in out(capsys, "check", str(path))
+
+
 def test_a_proof_by_lists_is_called_so() -> None:
     zone = Cluster((), redundancy=Redundancy(2, "rack"))
     proof = Proof(zone.redundancy, backups={"v": ("a", "b")})
@@ -212,15 +232,25 @@ def test_evacuate_says_what_is_survived_without_the_hosts(tmp_path: Path, capsys
         "vms: [{name: v, count: 3, cores: 1, memory: 24Gi, host: [h-1, h-2, h-3]}]\n"
     )
     told = out(capsys, "evacuate", str(path), "h-1")
-    assert "with them closed, N+1 over hosts: impossible: after the loss of h-2 8Gi" in told
+    assert "with them closed, N+1 over hosts: impossible: after the loss of h-2 the hosts" in told
+    assert told.endswith("1")
     data = json.loads(out(capsys, "evacuate", str(path), "h-1", "-o", "json")[:-1])
     assert data["withThemClosed"]["verdict"] == "impossible"
+    told = out(capsys, "evacuate", str(path), "h-1", "--closed-failures=0")
+    assert "closed" not in told
+    assert told.endswith("0")
+    path.write_text(path.read_text().replace("24Gi", "20Gi"))
+    assert out(capsys, "evacuate", str(path), "h-1").endswith("0")
+    told = out(capsys, "evacuate", str(path), "h-1", "--closed-failures=2")
+    assert "with them closed, N+2 over hosts: impossible" in told
+    assert told.endswith("1")
 
 
 def test_fit_counts_and_names_the_first_limit(cluster: str, capsys: Capture) -> None:
     text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi")
     assert text.startswith("SIZE  CPU  MEMORY  FIT\nnew     1     8Gi   14\n\n14 more fit with N+1")
-    assert "\n\nfirst limit: N+1 impossible\n0/4 hosts fit: " in text
+    assert "\n\nfirst limit: memory after the loss of n-1\n0/4 hosts fit: " in text
+    assert '"new' not in text
     assert text.endswith("0")
     assert out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--at-least=15").endswith("1")
     text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--most=2")
@@ -228,6 +258,11 @@ def test_fit_counts_and_names_the_first_limit(cluster: str, capsys: Capture) -> 
     assert "first limit" not in text
     text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "--most=2", "-o", "json")
     assert json.loads(text[:-1])["limit"] is None
+    text = out(capsys, "fit", cluster, "--cores=1", "--memory=8Gi", "-o", "json")
+    data = json.loads(text[:-1])
+    assert (data["resource"], data["lost"]) == ("memory", ["n-1"])
+    text = out(capsys, "fit", cluster, "--cores=1", "--memory=60Gi", "--failures=0")
+    assert "\n\n1 more fits with no redundancy\n" in text
 
 
 def test_fit_of_a_mix_keeps_its_proportion(cluster: str, capsys: Capture) -> None:
@@ -245,7 +280,7 @@ def test_failover_by_a_proof_that_is_older(cluster: str, tmp_path: Path, capsys:
     assert main(["place", cluster, "--cores=1", "--memory=1Gi", "--proof", proof]) == 0
     capsys.readouterr()
     text = out(capsys, "failover", cluster, "old", "--proof", proof, "--write", str(after))
-    assert text.startswith("lost: old; 1 of 1 virtual machines restart\n\nORDER  VM ")
+    assert text.startswith("lost: old; 1 of 1 virtual machine restarts\n\nORDER  VM ")
     assert text.endswith("proof\n0")
     written = read_cluster(after.read_text()).to_cluster()
     assert next(host for host in written.hosts if host.name == "old").blocked == "not ready"

@@ -152,12 +152,12 @@ def test_hosts_that_fit_but_are_not_proven() -> None:
     cluster = Cluster((host("a"), host("b"), host("c", blocked="not ready")))
     state = State(replace(cluster, redundancy=Redundancy(1)))
     lost = NotProven(Case(("b",), {"v": "a"}), ("w",))
-    none = Impossible(("a", "b"), "nothing is left")
+    none = Impossible(("a", "b"), "no host is left")
     answer = no_placement(
         state, web("x"), [not_admitted(state, 0, lost), not_admitted(state, 1, none)]
     )
     assert answer.message == (
-        "0/3 hosts fit: 1 N+1 impossible (after the loss of a, b nothing is left),"
+        "0/3 hosts fit: 1 N+1 impossible (after the loss of a, b no host is left),"
         " 1 N+1 not proven (after the loss of b no new host was found for 1 of 2 virtual machines),"
         " 1 not ready"
     )

@@ -55,7 +55,9 @@ def test_what_k_losses_need_is_left_free(failures: int, count: int) -> None:
     hosts = tuple(host(f"h{i}") for i in range(5))
     answer = fit(Cluster(hosts, (), Redundancy(failures)), SMALL)
     assert answer.count == count, "8 of 8 on each host but k"
-    assert answer.limit == (f"N+{failures} impossible" if failures else "memory")
+    lost = tuple(f"h{i}" for i in range(failures))
+    words = f"memory after the loss of {', '.join(lost)}" if failures else "memory"
+    assert (answer.limit, answer.resource, answer.lost) == (words, "memory", lost)
 
 
 def test_steps_and_single_ones_agree() -> None:
@@ -86,7 +88,7 @@ def test_the_first_limit_is_named() -> None:
     few = Cluster(
         (host("a", cpu=2, rack="1"), host("b", cpu=2, rack="2"), host("c", cpu=2, rack="2"))
     )
-    assert fit(few, SMALL).limit == "cpu"
+    assert (fit(few, SMALL).limit, fit(few, SMALL).resource) == ("cpu", "cpu")
     picky = replace(SMALL, node_selector={"rack": "1"})
     assert fit(few, picky).limit == "cpu of hosts with rack=1"
     assert fit(Cluster((*few.hosts, host("d", memory=0))), SMALL).limit == "cpu"
@@ -96,6 +98,7 @@ def test_the_first_limit_is_named() -> None:
     answer = fit(few, alone)
     assert answer.count == 3
     assert "app=db" in answer.limit
+    assert answer.resource == ""
     assert fit(Cluster(()), SMALL).limit == "hosts"
 
 
@@ -104,7 +107,19 @@ def test_where_room_is_left_for_the_proof_that_is_the_limit() -> None:
     hosts = tuple(host(name, rack="1") for name in "abcd")
     picky = replace(SMALL, node_selector={"rack": "1"})
     answer = fit(Cluster(hosts, full, Redundancy(1)), picky)
-    assert (answer.count, answer.limit) == (0, "N+1 impossible")
+    assert (answer.count, answer.limit) == (0, "memory after the loss of d")
+    # Nor is there a name in it: nobody knows the next one by the name that it would have.
+    assert "s+1" not in answer.message
+
+
+def test_a_proof_that_fails_for_another_reason_is_named_as_such() -> None:
+    hosts = (host("a", memory=64), *(host(name, memory=16) for name in "bcde"))
+    answer = fit(Cluster(hosts, (), Redundancy(1)), Vm("s", Room(1, 20)))
+    assert (answer.count, answer.limit, answer.resource) == (0, "N+1 impossible", "")
+    assert answer.message.startswith(
+        "0/5 hosts fit: 4 insufficient memory (needs 20, at most 16 free), 1 N+1 impossible"
+        " (after the loss of a no host that is left has room for it"
+    )
 
 
 def test_where_nothing_is_proven_nothing_fits() -> None:

@@ -10,7 +10,7 @@ from ..failover import FailoverPlan, plan_failover
 from ..model import Cluster
 from ..proof import Proof
 from ..scheduler import Scheduler
-from ..words import at_least
+from ..words import at_least, counted
 from .inputs import Loaded, add_cluster, chosen_hosts, read_proof, write_file
 from .outcome import DONE, NO, Outcome, listed, paragraphs, table
 
@@ -97,7 +97,9 @@ def _after(cluster: Cluster, lost: Sequence[str], plan: FailoverPlan) -> Cluster
 
 def _summary(lost: Sequence[str], plan: FailoverPlan) -> str:
     count = len(plan.restarts) + len(plan.unplaced)
-    return f"lost: {listed(lost)}; {len(plan.restarts)} of {count} virtual machines restart"
+    of = counted(count, "virtual machine")
+    verb = "restarts" if count == 1 else "restart"
+    return f"lost: {listed(lost)}; {len(plan.restarts)} of {of} {verb}"
 
 
 def _restarts(cluster: Cluster, plan: FailoverPlan) -> str:

@@ -50,18 +50,21 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     result = fit(loaded.cluster, [Share(vm, weight) for vm, weight in sizes], most=options.most)
     reached = result.count >= options.most
     kept = str(loaded.cluster.redundancy) if loaded.cluster.redundancy.failures else "no redundancy"
+    verb = "fits" if result.count == 1 else "fit"
     hosts = Counter(host for _, host in result.placements)
     return Outcome(
         DONE if result.count >= options.at_least else NO,
         paragraphs(
             _sizes([vm for vm, _ in sizes], result),
-            f"{'at least ' * reached}{result.count} more fit with {kept}",
+            f"{'at least ' * reached}{result.count} more {verb} with {kept}",
             "" if reached else f"first limit: {result.limit}\n{result.message}",
         ),
         {
             "count": result.count,
             "counts": dict(result.counts),
             "limit": None if reached else result.limit,
+            "resource": result.resource or None,
+            "lost": list(result.lost),
             "message": result.message,
             "hosts": dict(sorted(hosts.items())),
         },

@@ -12,6 +12,7 @@ from ..model import Cluster, Vm
 from ..moving.room import mover
 from ..placing.advice import help_for
 from ..placing.batch import place_batch
+from ..placing.remedies import remedies
 from ..placing.way import Advice
 from ..proof import Proof, Verdict
 from ..scheduler import Scheduler, prover_for
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
     if options.write:
         write_file(options.write, _after(cluster, wanted, answers), overhead=loaded.overhead)
     refused = [vm for vm in wanted if isinstance(answers[vm.name], NoPlacement)]
-    helps = _all_helps(state, refused)
+    helps = _all_helps(state, refused, answers)
     unproven = bool(options.proof) and not isinstance(verdict, Proof)
     return Outcome(
         NO if refused or unproven else DONE,
@@ -109,7 +110,9 @@ def _after(cluster: Cluster, wanted: Sequence[Vm], answers: Answers) -> Cluster:
     return replace(cluster, vms=(*rest, *placed))
 
 
-def _all_helps(state: State, refused: Sequence[Vm]) -> dict[str, tuple[Advice, ...]]:
+def _all_helps(
+    state: State, refused: Sequence[Vm], answers: Answers
+) -> dict[str, tuple[Advice, ...]]:
     """Return what would help each; it is looked for once for those that are alike."""
     known: list[tuple[Vm, tuple[Advice, ...]]] = []
     helps = {}
@@ -117,21 +120,21 @@ def _all_helps(state: State, refused: Sequence[Vm]) -> dict[str, tuple[Advice, .
         kind = replace(vm, name="")
         found = next((advices for other, advices in known if other == kind), None)
         if found is None:
-            found = tuple(_helps(state, vm)) if len(known) < _KINDS else ()
+            found = tuple(_helps(state, vm, answers[vm.name])) if len(known) < _KINDS else ()
             known.append((kind, found))
         helps[vm.name] = found
     return helps
 
 
-def _helps(state: State, vm: Vm) -> Iterator[Advice]:
+def _helps(state: State, vm: Vm, answer: Placement | NoPlacement) -> Iterator[Advice]:
     """Yield what would help, as far as it keeps the redundancy too."""
+    vms = (replace(v, host=state.hosts[state.host_of(n)].name) for n, v in state.vms.items())
+    now = Cluster(state.hosts, tuple(vms), state.redundancy)
     for advice in help_for(state, vm, movers=(mover(),)):
         ways = advice.ways[:_WAYS]
         if not state.redundancy.failures or not ways:
             yield advice
             continue
-        vms = (replace(v, host=state.hosts[state.host_of(n)].name) for n, v in state.vms.items())
-        now = Cluster(state.hosts, tuple(vms), state.redundancy)
         kept = [w for w in ways if isinstance(Scheduler(w.applied(now)).place(w.vm), Placement)]
         if len(kept) == len(advice.ways):
             yield advice
@@ -139,6 +142,8 @@ def _helps(state: State, vm: Vm) -> Iterator[Advice]:
             where = listed([way.host.name for way in kept if way.host])
             message = f"{advice.message}; N+{now.redundancy.failures} is kept on {where}"
             yield Advice(message, tuple(kept))
+    if state.redundancy.failures and isinstance(answer, NoPlacement):
+        yield from remedies(now, vm, answer)
 
 
 def _placements(wanted: Sequence[Vm], answers: Answers) -> str:
@@ -161,15 +166,9 @@ def _whys(
         answer = answers[vm.name]
         if isinstance(answer, NoPlacement):
             advices = tuple(advice.message for advice in helps[vm.name])
-            alike[_nameless(answer, vm.name), advices].append(vm.name)
+            alike[answer.nameless(vm.name), advices].append(vm.name)
     for (answer, _), names in alike.items():
         yield _why(listed(names), answer, helps[names[0]])
-
-
-def _nameless(answer: NoPlacement, name: str) -> NoPlacement:
-    """Return an answer that does not name who asked: it stands at the beginning of the line."""
-    refusals = (replace(r, detail=r.detail.replace(f'vm "{name}"', "it")) for r in answer.refusals)
-    return replace(answer, refusals=tuple(refusals))
 
 
 def _why(who: str, answer: NoPlacement, helps: Sequence[Advice]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..model import Cluster
 from ..proof import Impossible, NotProven, Proof, Verdict
+from ..words import counted
 
 
 def verdict_text(cluster: Cluster, verdict: Verdict) -> str:
@@ -12,7 +13,7 @@ def verdict_text(cluster: Cluster, verdict: Verdict) -> str:
     if not cluster.redundancy.failures:
         return ""
     if isinstance(verdict, Proof):
-        form = f"{len(verdict.cases)} cases" if verdict.cases else "backup lists"
+        form = counted(len(verdict.cases), "case") if verdict.cases else "backup lists"
         return f"{cluster.redundancy}: proven ({form})"
     return f"{cluster.redundancy}: {verdict.message}"
 
@@ -24,10 +25,10 @@ def verdict_data(cluster: Cluster, verdict: Verdict) -> dict[str, Any]:
         "topology": cluster.redundancy.topology,
     }
     if isinstance(verdict, Proof):
-        return {**data, "verdict": "proven"}
+        return {**data, "verdict": "proven", "form": "cases" if verdict.cases else "backup lists"}
     if isinstance(verdict, Impossible):
         data |= {"verdict": "impossible", "lost": list(verdict.lost)}
     elif isinstance(verdict, NotProven):
         lost, unplaced = list(verdict.worst.lost), list(verdict.unplaced)
         data |= {"verdict": "not proven", "lost": lost, "unplaced": unplaced}
-    return {**data, "message": verdict.message}
+    return {**data, "message": verdict.explanation}

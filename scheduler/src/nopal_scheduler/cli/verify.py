@@ -10,6 +10,7 @@ from ..checker import Violation, check_placement, check_proof
 from ..model import Cluster
 from ..proof import Proof
 from ..scheduler import Scheduler
+from ..words import counted
 from .inputs import Loaded, add_cluster, read_proof
 from .outcome import DONE, NO, InputError, Outcome, listed, paragraphs, table
 from .redundancy import verdict_data, verdict_text
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace, loaded: Loaded) -> Outcome:
 def _placement(cluster: Cluster, violations: Sequence[Violation]) -> str:
     placed = sum(vm.host is not None for vm in cluster.vms)
     if not violations:
-        return f"placement: holds for {placed} virtual machines on {len(cluster.hosts)} hosts"
+        hosts = counted(len(cluster.hosts), "host")
+        return f"placement: holds for {counted(placed, 'virtual machine')} on {hosts}"
     return f"placement: {_counted(violations)}\n\n{_table(violations)}"
 
 
@@ -91,7 +93,7 @@ def _redundancy(cluster: Cluster, given: Proof | None) -> tuple[str, dict[str, A
 
 
 def _counted(violations: Sequence[Violation]) -> str:
-    return f"{len(violations)} violation{'s' if len(violations) > 1 else ''}"
+    return counted(len(violations), "violation")
 
 
 def _table(violations: Sequence[Violation]) -> str:

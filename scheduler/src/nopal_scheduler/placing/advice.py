@@ -16,7 +16,7 @@ from ..rules import Mask
 from ..state import State
 from ..words import joined, one_of
 from .explain import rule_words
-from .lacks import lacks
+from .lacks import lacks, too_large
 from .way import Advice, Way
 
 __all__ = ["Advice", "Mover", "Way", "help_for"]
@@ -47,7 +47,7 @@ def help_for(
         return moves  # A resource that no host has: nothing but another host helps.
     if state.fits(vm).any():
         return moves
-    kinds = (lacks, _hosts_again, _networks, _labels, _rules)
+    kinds = (lacks, too_large, _hosts_again, _networks, _labels, _rules)
     return (*(advice for kind in kinds for advice in [*kind(state, vm)][:most]), *moves)
 
 

@@ -55,9 +55,8 @@ def refusals(state: State, vm: Vm) -> tuple[Refusal, ...]:
 def not_admitted(state: State, host: int, why: NotProven | Impossible) -> Refusal:
     """Return the refusal of a host that fits, but not with the redundancy of the cluster."""
     verdict = "impossible" if isinstance(why, Impossible) else "not proven"
-    detail = why.message.removeprefix(f"{verdict}: ")
     reason = f"N+{state.redundancy.failures} {verdict}"
-    return Refusal(state.hosts[host].name, reason, detail=detail)
+    return Refusal(state.hosts[host].name, reason, detail=why.explanation, against=why)
 
 
 def not_asked(state: State, host: int) -> Refusal:

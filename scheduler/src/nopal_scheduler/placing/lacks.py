@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would have to be free for a virtual machine that lacks nothing but room, and where."""
+"""What room would have to be free for a virtual machine, and where; or how large a host to be."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..model import HOST, Host, Room, Vm
 from ..state import State
-from ..words import amount_of, joined, one_of
+from ..words import amount_of, joined, one_of, quantity
 from .way import Advice, Way
 
 
@@ -29,7 +29,7 @@ def lacks(state: State, vm: Vm) -> Iterator[Advice]:
     topology = _topology(state, vm)
     groups: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
     for i in sorted(np.flatnonzero(able).tolist(), key=lambda i: float(shares[i])):
-        if _could_ever(state.hosts[i], vm.needs):
+        if could_ever(state.hosts[i], vm.needs):
             domain = "" if topology == HOST else state.hosts[i].domain(topology) or ""
             groups[domain, tuple(np.flatnonzero(lacking[:, i]).tolist())].append(i)
     # By how much the best host lacks; one that lacks a second thing is behind all that lack one.
@@ -46,13 +46,52 @@ def lacks(state: State, vm: Vm) -> Iterator[Advice]:
         )
 
 
+def too_large(state: State, vm: Vm) -> Iterator[Advice]:
+    """Yield that it takes a larger host, where no host would do even if it were empty.
+
+    Args:
+        state: Where everything else is.
+        vm: One of resources that the state knows.
+    """
+    open_hosts = [replace(host, blocked="", draining=False) for host in state.hosts]
+    usable = [host for host in open_hosts if not state.mismatch(vm, host)] or open_hosts
+    if not usable or any(could_ever(host, vm.needs) for host in usable):
+        return
+    of = "a larger host" if len(usable) == len(open_hosts) else "a larger host that it may use"
+    there = [_amounts(state, host.free) for host in usable]
+    most, needs = (
+        [max(0, *column) for column in zip(*there, strict=True)],
+        _amounts(state, vm.needs),
+    )
+    beyond = [
+        f"{amount_of(name, need)} ({_largest(name, has)})"
+        for name, need, has in zip(state.resources, needs, most, strict=True)
+        if need > has
+    ]
+    if not beyond:  # each of them somewhere, but not all on one
+        rows = [r for r, need in enumerate(needs) if need]
+        beyond = [f"{_quantities(state, rows, needs)} at once"]
+    yield Advice(f"{of}, with {joined(beyond)}")
+
+
+def _amounts(state: State, room: Room) -> list[int]:
+    return [room.cpu, room.memory, *(room.more.get(name, 0) for name in state.resources[2:])]
+
+
+def _largest(resource: str, count: int) -> str:
+    if not count:
+        return "none has any"
+    return f"the largest has {quantity(resource, count, up=False)}"
+
+
 def _topology(state: State, vm: Vm) -> str:
     """Return by what hosts are told apart: what fails as a whole, else what its rules are over."""
     wanted = (state.redundancy.topology, *(rule.topology for rule in vm.rules))
     return next((topology for topology in wanted if topology != HOST), HOST)
 
 
-def _could_ever(host: Host, needs: Room) -> bool:
+def could_ever(host: Host, needs: Room) -> bool:
+    """Tell whether a host would have room if no virtual machine were there."""
     left = host.free - needs
     return min(left.cpu, left.memory, *left.more.values()) >= 0
 

@@ -32,7 +32,8 @@ def room_bound(state: State, domain: Counts, to_restart: Amounts) -> Impossible 
         left = int(freed.sum() - freed[worst].sum())
         if needed > left:
             lost = tuple(sorted(names[d] for d in worst))
-            return Impossible(lost, lack(resource, needed - left))
+            gone = np.isin(domain, worst)
+            return lack(state, gone, resource, needed - left, domains=lost)
     return None
 
 

@@ -5,12 +5,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...proof import Impossible
 from ...rules import Mask
 from ...state import State
-from ...words import quantity
+from ...words import amount_of
 
 
-def bound(state: State, lost: Mask, names: Iterable[str]) -> str:
+def bound(
+    state: State, lost: Mask, names: Iterable[str], *, domains: tuple[str, ...]
+) -> Impossible | None:
     """Return why these virtual machines cannot all restart on the hosts that are left.
 
     Two bounds, each true whatever is tried: all of them need more of a resource than is left on
@@ -20,10 +23,10 @@ def bound(state: State, lost: Mask, names: Iterable[str]) -> str:
         state: The cluster before the loss.
         lost: The hosts that are lost.
         names: What was on them and restarts.
+        domains: The failure domains that the lost hosts are.
 
     Returns:
-        The reason for people, for example "3Gi of memory are missing on the hosts left";
-        empty if no bound is hit.
+        The bound; None if none is hit.
     """
     targets = state.takes & ~lost
     left = np.maximum(state.free[:, targets], 0)
@@ -39,12 +42,17 @@ def bound(state: State, lost: Mask, names: Iterable[str]) -> str:
     for row, resource in enumerate(state.resources):
         missing = int(wanted[row] - left[row].sum())
         if missing > 0:
-            return lack(resource, missing)
-    return single
+            return lack(state, lost, resource, missing, domains=domains)
+    return Impossible(domains, single) if single else None
 
 
-def lack(resource: str, missing: int) -> str:
-    """Return in words that so much of a resource is missing on all hosts together."""
-    amount = quantity(resource, missing, up=True)
-    of = " of" if resource == "memory" else ""
-    return f"{amount}{of} {resource} are missing on the hosts left"
+def lack(
+    state: State, lost: Mask, resource: str, missing: int, *, domains: tuple[str, ...]
+) -> Impossible:
+    """Return that so much of a resource is missing on all hosts left together."""
+    if lost.all():
+        return Impossible(domains, "no host is left")
+    if not (state.takes & ~lost).any():
+        return Impossible(domains, "no host is left that takes virtual machines")
+    reason = f"the hosts left lack {amount_of(resource, missing)}"
+    return Impossible(domains, reason, resource, missing)

@@ -155,7 +155,8 @@ class CaseProver:
         missing = -int(np.where(hit, rest, 0)[row, case])
         if missing <= 0:
             return None
-        return Impossible(self._names(int(case)), lack(state.resources[int(row)], missing))
+        names, lost = self._names(int(case)), self._lost[case]
+        return lack(state, lost, state.resources[int(row)], missing, domains=names)
 
     def _insert(
         self, vm: Vm, host: int, *, undo: dict[int, Saved] | None, stop: bool
@@ -287,5 +288,5 @@ class CaseProver:
         return self._bound(case) or NotProven(self._case(case), tuple(sorted(packing.unplaced)))
 
     def _bound(self, case: int) -> Impossible | None:
-        reason = bound(self._state, self._lost[case], self._packings[case].names())
-        return Impossible(self._names(case), reason) if reason else None
+        restarting = self._packings[case].names()
+        return bound(self._state, self._lost[case], restarting, domains=self._names(case))
