@@ -12,11 +12,18 @@ from nopal_dev.cluster import Cluster
 from support.leftovers import leftovers
 from support.parts import OPERATOR, Parts
 from support.site import Site, Space
+from support.verbs import needless
 from support.waiting import PATIENCE, wait
+from support.wholerun import WholeRun
 
 pytestmark = pytest.mark.real
 
+_RUN = WholeRun(Path(__file__).parent)
 _SECONDS = 600.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_RUN)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,10 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(cluster: Cluster) -> Iterator[Site]:
+def site(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The cluster with the operator and the daemons running, a zone, a network and an image.
 
-    When all tests are done, nothing of them may be left on the hosts and in the pool.
+    When all tests are done, nothing of them may be left on the hosts and in the pool; when they
+    were all that there are, everything that the chart's roles grant must have been used.
     """
     running = Site(cluster)
     running.start()
@@ -43,6 +51,9 @@ def site(cluster: Cluster) -> Iterator[Site]:
     except AssertionError as error:
         left = "\n".join(sorted(leftovers(running) - before))
         raise AssertionError(f"{error}; left:\n{left}") from None
+    else:
+        if _RUN.complete(request.session):
+            assert [str(grant) for grant in needless(cluster)] == []
     finally:
         cluster.workloads.stop()
 
