@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,34 @@ from nopal_dev.errors import UnknownClusterError
 from nopal_dev.network import namespaces
 from nopal_dev.processes import wait_until
 from nopal_dev.state import MARKER, State, clusters, marker
+
+DEMO = """
+import os, sys, time
+from nopal_dev.cluster import Cluster
+from nopal_dev.state import marker
+from support.site import SETTINGS, Site, Space
+os.environ.update(marker(sys.argv[1]))
+cluster = Cluster.up(sys.argv[1], hosts=1)
+cluster.workloads.install()
+cluster.workloads.put_keys(cluster.ceph)
+cluster.workloads.start(SETTINGS, supervised=True)
+site = Site(cluster)
+site.start()
+space = Space(site, "default")
+site.apply(site.image("counter"), space.disk("root"), space.vm("vm1", "root"))
+space.running("vm1")
+print("running", flush=True)
+time.sleep(600)
+"""
+"""As `make demo` does it, with a guest of 512 bytes."""
+
+INTERRUPTIBLE = """
+import signal
+from nopal_dev.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+raise SystemExit(main())
+"""
+"""Our own command line, where this session may have been started to ignore Ctrl-C."""
 
 
 @pytest.fixture
@@ -42,6 +71,26 @@ def leftovers(state: State | None, name: str) -> list[str]:
     return found
 
 
+def inhabitants(cluster: Cluster) -> dict[int, int | None]:
+    """Every process of the cluster, the guests' among them, and when it started."""
+    pids = proc.with_environment(MARKER, marker(cluster.name)[MARKER])
+    for namespace in cluster.network.namespaces():
+        pids += proc.in_network_namespace(cluster.network.namespace_file(namespace))
+    return {pid: proc.start_time(pid) for pid in pids}
+
+
+def gone_without_a_trace(name: str) -> None:
+    """Take the cluster down, and see that it had something and has nothing."""
+    cluster = Cluster.load(name)
+    before = inhabitants(cluster)
+    assert leftovers(cluster.state, name)
+    cluster.down()
+    assert leftovers(cluster.state, name) == []
+    assert [pid for pid, started in before.items() if proc.start_time(pid) == started] == []
+    with pytest.raises(UnknownClusterError):
+        Cluster.load(name)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("stage", ["network", "hosts", "ceph", "all"])
 def test_down_after_a_killed_up(name: str, stage: str) -> None:
@@ -49,12 +98,39 @@ def test_down_after_a_killed_up(name: str, stage: str) -> None:
     with subprocess.Popen(up, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         wait_until(f"stage {stage}", lambda: _reached(name, stage, process), timeout=100.0)
         process.send_signal(signal.SIGKILL)
-    state = State.load(name)
-    assert leftovers(state, name)
-    Cluster.load(name).down()
-    assert leftovers(state, name) == []
-    with pytest.raises(UnknownClusterError):
-        Cluster.load(name)
+    gone_without_a_trace(name)
+
+
+@pytest.mark.real
+def test_down_after_ctrl_c(name: str) -> None:
+    up = [sys.executable, "-c", INTERRUPTIBLE, "up", "--name", name, "--hosts", "1"]
+    with subprocess.Popen(up, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        wait_until("a host starts", lambda: _reached(name, "hosts", process), timeout=100.0)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=100.0) == 130
+    gone_without_a_trace(name)
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_down_after_a_killed_demo(name: str) -> None:
+    """A guest runs, and a supervisor is about to start again what has ended."""
+    demo = [sys.executable, "-c", DEMO, name]
+    path = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        demo, stdout=subprocess.PIPE, env={**os.environ, **path}, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"running\n"
+        process.send_signal(signal.SIGKILL)
+    cluster = Cluster.load(name)
+    (guest,) = cluster.hosts["node-1"].qemu_pids()
+    assert guest in inhabitants(cluster)
+    cluster.workloads.kill_operator()
+    again = partial(cluster.processes.find, "operator")
+    wait_until("the supervisor starts it again", lambda: again() is not None, timeout=30.0)
+    cluster.workloads.kill_daemon("node-1")
+    gone_without_a_trace(name)
 
 
 @pytest.mark.real
