@@ -91,6 +91,12 @@ def test_a_hole_that_is_large_enough_for_it() -> None:
     ]
     assert gets_in(with_room(cluster, h0=6), vm)
     assert not gets_in(with_room(cluster, h0=5), vm)
+    # One that is too small however empty it is could be made larger, but is not what lacks room.
+    small = replace(cluster, hosts=(*cluster.hosts, Host("g", Room(99, 38))))
+    assert said(small, vm)[0] == "fits if another 6 of memory were free on h0"
+    # Nor are those where there is room: after the loss of their rack they are no place.
+    racks = Cluster(hosts(4, racks="abbb"), there[:1], Redundancy(1, "rack"))
+    assert said(racks, vm)[0] == "fits if another 6 of memory were free on h0"
 
 
 def test_one_of_lower_priority_that_is_stopped() -> None:
@@ -99,6 +105,11 @@ def test_one_of_lower_priority_that_is_stopped() -> None:
     cluster, vm = Cluster(hosts(3), there, N1), Vm("x", Room(1, 24))
     stopped = [words for words in said(cluster, vm) if "stopped" in words]
     assert stopped == ["fits if h0-0, which has a lower priority, were stopped"]
+    # The lowest is as large, but where it is its end would help nothing.
+    pinned = Host("h3", Room(99, 24), draining=True)
+    lowest = Vm("low", Room(1, 24), "h3", priority=-9, restarts=False)
+    more = replace(cluster, hosts=(*cluster.hosts, pinned), vms=(*cluster.vms, lowest))
+    assert [words for words in said(more, vm) if "stopped" in words] == stopped
     equal = replace(vm, priority=-2)
     assert not [words for words in said(cluster, equal) if "stopped" in words]
 
@@ -116,6 +127,8 @@ def test_a_zone_that_is_not_redundant_is_told_so_first() -> None:
 def test_nothing_is_said_where_the_redundancy_is_not_the_reason() -> None:
     cluster = Cluster(hosts(3), (), N1)
     assert said(cluster, Vm("x", Room(1, 65))) == []
+    there = tuple(vm for name in ("h0", "h1", "h2") for vm in on(name, 60, restarts=False))
+    assert said(replace(cluster, vms=there), Vm("x", Room(1, 10))) == []
     # Nor where it fits as it is: then no change is what it lacks.
     against = Refusal("h0", "N+1 impossible", against=Impossible(("h1",), "", "memory", 1))
     answer = NoPlacement(3, (against,))
