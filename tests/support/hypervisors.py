@@ -240,11 +240,8 @@ class RealBench(Bench):
     @contextmanager
     def libvirtd_frozen(self) -> Iterator[None]:
         pid = int((self.folders.run / "libvirtd.pid").read_text())
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with suspended(pid):
             yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def disk_fenced(self, uid: str) -> Iterator[None]:
@@ -323,16 +320,20 @@ class RealBench(Bench):
         for name in self.host.virsh("list", "--name").split():
             if name.startswith("foreign-") or f"contract-{name[6:]}" in self._images:
                 self.host.virsh("destroy", name, check=False)
+        self._remove_images()
 
     def close(self) -> None:
         """Remove the disks, when the watches of the guests that were killed (30 s) are over."""
-        until(self._remove_images, "all images are removed")
+        until(self._remove_images, "all images are removed", seconds=90.0)
 
     def _remove_images(self) -> bool:
-        for image in list(self._images):
-            self.ceph.rbd("rm", f"nopal/{image}", check=False)
-            if image not in self.ceph.rbd("ls", "nopal").split():
-                self._images.remove(image)
+        """Remove what nobody has open any more; tell whether that is all."""
+        for image in self._images:
+            status = json.loads(self.ceph.rbd("status", "--format=json", f"nopal/{image}"))
+            if not status["watchers"]:  # else it would wait for who is dead
+                self.ceph.rbd("rm", "--no-progress", f"nopal/{image}", check=False)
+        there = set(self.ceph.rbd("ls", "nopal").split())
+        self._images = [image for image in self._images if image in there]
         return not self._images
 
     def _pid(self, uid: str) -> int:
