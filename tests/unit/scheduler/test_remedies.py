@@ -95,7 +95,7 @@ def test_a_hole_that_is_large_enough_for_it() -> None:
     small = replace(cluster, hosts=(*cluster.hosts, Host("g", Room(99, 38))))
     assert said(small, vm)[0] == "fits if another 6 of memory were free on h0"
     # Nor are those where there is room: after the loss of their rack they are no place.
-    racks = Cluster(hosts(4, racks="abbb"), there[:1], Redundancy(1, "rack"))
+    racks = Cluster(hosts(5, racks="aabbb"), there, Redundancy(1, "rack"))
     assert said(racks, vm)[0] == "fits if another 6 of memory were free on h0"
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_said_where_the_redundancy_is_not_the_reason() -> None:
     cluster = Cluster(hosts(3), (), N1)
     assert said(cluster, Vm("x", Room(1, 65))) == []
     there = tuple(vm for name in ("h0", "h1", "h2") for vm in on(name, 60, restarts=False))
-    assert said(replace(cluster, vms=there), Vm("x", Room(1, 10))) == []
+    assert said(replace(cluster, vms=there), Vm("x", Room(1, 10), restarts=False)) == []
     # Nor where it fits as it is: then no change is what it lacks.
     against = Refusal("h0", "N+1 impossible", against=Impossible(("h1",), "", "memory", 1))
     answer = NoPlacement(3, (against,))
