@@ -74,6 +74,6 @@ def _words(reason: str, group: list[Refusal]) -> str:
         return f"{reason} ({example}{details[0]})" if details else reason
     resource = reason.removeprefix("insufficient ")
     free = max(refusal.free or 0 for refusal in group)
-    most = "at most " if len(group) > 1 else ""
+    most = "at most " if len(group) > 1 and free else ""
     needed, left = quantity(resource, needs, up=True), quantity(resource, free, up=False)
     return f"{reason} (needs {needed}, {most}{left} free)"

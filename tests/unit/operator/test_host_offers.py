@@ -135,7 +135,7 @@ async def test_a_number_that_is_lowered_moves_nothing_and_stops_what_comes(mixed
     assert await node(mixed, first) == there == "new"
     second = mixed.vm("two", resources=licences(1))
     assert (await mixed.refused(second))[1] == (
-        f"0/2 hosts fit: 2 insufficient {LICENCE} (needs 1, at most 0 free)"
+        f"0/2 hosts fit: 2 insufficient {LICENCE} (needs 1, 0 free)"
     )
     mixed.put(HOST, objects.host("old", scheduling="Disabled"))
     assert await node(mixed, mixed.vm("three")) == "new", "who needs none of it fits"

@@ -14,7 +14,7 @@ from ..placing.advice import help_for
 from ..placing.batch import place_batch
 from ..placing.remedies import remedies
 from ..placing.way import Advice
-from ..proof import Proof, Verdict
+from ..proof import Impossible, NotProven, Proof, Verdict
 from ..scheduler import Scheduler, prover_for
 from ..state import State
 from ..words import at_least
@@ -207,6 +207,14 @@ def _words(refusals: Sequence[Refusal]) -> str:
     return counted.split(" ", 1)[1]
 
 
+def _bound(against: NotProven | Impossible | None) -> dict[str, Any]:
+    """Return after which loss there is too little of what, as data."""
+    if not isinstance(against, Impossible):
+        return {}
+    short = {"resource": against.resource, "missing": against.missing} if against.resource else {}
+    return {"lost": list(against.lost), **short}
+
+
 def _refused(vm: Vm, answer: Placement | NoPlacement, helps: Sequence[Advice]) -> dict[str, Any]:
     refusals = answer.refusals if isinstance(answer, NoPlacement) else ()
     return {
@@ -218,6 +226,7 @@ def _refused(vm: Vm, answer: Placement | NoPlacement, helps: Sequence[Advice]) -
                 "reason": r.reason,
                 **({} if r.needs is None else {"needs": r.needs, "free": r.free}),
                 **({"detail": r.detail} if r.detail else {}),
+                **_bound(r.against),
             }
             for r in refusals
         ],
