@@ -26,6 +26,7 @@ from nopal_node.hypervisor.fake import FakeHypervisor
 from nopal_node.hypervisor.fake_host import FakeHostState
 from nopal_node.hypervisor.host_folders import HostFolders
 from nopal_node.hypervisor.libvirt_hypervisor import LibvirtHypervisor
+from support.suspended import suspended
 
 if TYPE_CHECKING:
     import libvirt

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
 from typing import TYPE_CHECKING, Any
 
 from nopal_node.storage.base import Import, PoolAccess, StoragePool
@@ -24,6 +23,7 @@ from nopal_node.storage.limits import ImportLimits
 from nopal_node.storage.ownership import Ownership
 from nopal_runtime.ceph.images import disk_features, open_image, plain_features
 from nopal_runtime.ceph.kept import KeptConnections
+from support.suspended import suspended
 
 if TYPE_CHECKING:
     import rados
@@ -323,15 +323,11 @@ class CephBackend(Backend):
     @contextmanager
     def down(self) -> Iterator[None]:
         osds = [self._processes.find(f"ceph-osd.{number}") for number in range(3)]
+        assert None not in osds
         try:
-            for each in osds:
-                assert each is not None
-                each.signal(SIGSTOP)
-            yield
+            with suspended(*(each.pid for each in osds if each)):
+                yield
         finally:
-            for each in osds:
-                if each is not None:
-                    each.signal(SIGCONT)
             self._wait(lambda: "3 up" in self.ceph.ceph("osd", "stat"))
             # Up, they may still have to agree on who has what: a write of each part waits for it.
             with self._ioctx() as ioctx:
