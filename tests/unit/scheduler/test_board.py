@@ -240,13 +240,13 @@ def test_where_nothing_is_proven_a_move_does_not_make_it_worse() -> None:
 
 
 def test_a_worse_proof_is_refused_and_leaves_no_trace() -> None:
-    hosts = tuple(Host(name, Room(8, 10)) for name in "abc")
+    hosts = (*(Host(name, Room(8, 10)) for name in "abc"), Host("d", Room(8, 12)))
     vms = (
         Vm("p", Room(1, 6), host="a"),
+        Vm("u", Room(1, 4), host="a"),
         Vm("q", Room(1, 6), host="b"),
-        Vm("r", Room(1, 3), host="b"),
-        Vm("s", Room(1, 6), host="c"),
-        Vm("t", Room(1, 1), host="c"),
+        Vm("s", Room(1, 3), host="c"),
+        Vm("z", Room(1, 11), host="d"),
     )
     state = State(Cluster(hosts, vms, Redundancy(1)))
     course = Course(state, DEFAULT_WEIGHTS, prover_for)
@@ -254,7 +254,7 @@ def test_a_worse_proof_is_refused_and_leaves_no_trace() -> None:
     before, total = course.score(), course.state.free.tolist()
     refused = []
     for name in course.state.vms.copy():
-        for host in range(3):
+        for host in range(4):
             vm, home = course.state.vms[name], course.state.host_of(name)
             if host == home or not (course.state.free[:, host] >= course.state.needs(vm)).all():
                 continue
@@ -267,6 +267,7 @@ def test_a_worse_proof_is_refused_and_leaves_no_trace() -> None:
             assert course.state.free.tolist() == total
             assert course.moved == set()
             assert course.score().spread == pytest.approx(before.spread)
+    assert ("u", 0, 2) in refused, "p has no new host then"
     # Off a host that is to be empty it may.
     name, home, host = refused[0]
     leaving = Course(state, DEFAULT_WEIGHTS, prover_for, leave=(home,))

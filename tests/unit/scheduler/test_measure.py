@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.moving.measure import Measure, unproven
+from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
+from nopal_scheduler.moving.measure import Measure, score
 from nopal_scheduler.moving.standing import Standing
-from nopal_scheduler.proof import Case, Impossible, NotProven, Proof
+from nopal_scheduler.proving.backups.prover import BackupProver
+from nopal_scheduler.proving.cases.prover import CaseProver
 from nopal_scheduler.state import State
 
 DB = (("app", "db"),)
@@ -102,12 +103,24 @@ def test_who_may_be_moved_is_still_to_leave() -> None:
         assert measure.score().leaving == left
 
 
-def test_without_proof_are_those_of_the_worst_loss_that_restart() -> None:
-    vms = (vm("v", "a"), vm("w", "a", restarts=False), vm("x", "b"), vm("y", "c"))
+@pytest.mark.parametrize("prover", [CaseProver, BackupProver])
+def test_without_proof_is_who_has_no_new_host(prover: type[CaseProver | BackupProver]) -> None:
     racks = (HOSTS[0], replace(HOSTS[1], labels={"rack": "1"}), HOSTS[2])
-    by_host = State(Cluster(racks, vms, Redundancy(1)))
-    by_rack = State(Cluster(racks, vms, Redundancy(1, "rack")))
-    assert unproven(by_host, Impossible(("a",), "")) == 1
-    assert unproven(by_rack, Impossible(("1",), "")) == 2
-    assert unproven(by_host, NotProven(Case(("a",), {}), ("v", "x"))) == 2
-    assert unproven(by_host, Proof(Redundancy(1))) == unproven(by_host, None) == 0
+    vms = (vm("v", "a"), vm("w", "a", restarts=False), vm("x", "b"), vm("y", "c"))
+    big = vm("z", "c", needs=Room(1, 40))
+
+    def without(*vms: Vm, topology: str = HOST, failures: int = 1) -> tuple[str, ...]:
+        return prover(State(Cluster(racks, vms, Redundancy(failures, topology)))).unplaced
+
+    assert without(*vms) == ()
+    assert without(*vms, big, topology="rack") == ()
+    assert set(without(*vms, replace(big, needs=Room(1, 60)))) == {"z"}
+    assert set(without(*vms, topology="rack", failures=2)) == {"v", "x", "y"}
+
+
+def test_without_proof_counts_in_every_loss() -> None:
+    """Of three hosts any two may be lost, and z fits on none but its own: that is in three."""
+    vms = (vm("v", "a"), vm("w", "b"), vm("z", "c", needs=Room(1, 60)))
+    found = CaseProver(State(Cluster(HOSTS[:3], vms, Redundancy(2)))).unplaced
+    assert found.count("z") == 3
+    assert score(State(Cluster(HOSTS[:3], vms)), len(set(found))).unproven == len(set(found))

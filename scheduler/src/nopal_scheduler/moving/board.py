@@ -154,6 +154,27 @@ class Board:
                 gains[row, target] -= np.inf if required > 0 else hopes[row] + change
                 exact[row, target] = True
 
+    def several(self, count: int) -> list[Found]:
+        """Return moves that have room and break no required rule, those that win most first.
+
+        Args:
+            count: How many at most.
+        """
+        rows = self._table()
+        if not rows.names:
+            return []
+        gains, found = self._gains(rows), list[tuple[str, int]]()
+        for each in np.argsort(-gains, axis=None, kind="stable")[: count + _LOOKS].tolist():
+            row, target = divmod(each, gains.shape[1])
+            if gains[row, target] == -np.inf or len(found) == count:
+                break
+            if not rows.ruled[row] or self.fits(rows.names[row], target):
+                found.append((rows.names[row], target))
+        names, targets = [name for name, _ in found], [target for _, target in found]
+        wins = self.gains(names, targets).tolist()
+        moves = [Found(n, t, gain) for n, t, gain in zip(names, targets, wins, strict=True)]
+        return sorted(moves, key=lambda move: -move.gain)
+
     def gains(self, names: Iterable[str], targets: Iterable[int]) -> Floats:
         """Return what each of these moves wins alone, whether there is room or not."""
         rows = self._gather(names)

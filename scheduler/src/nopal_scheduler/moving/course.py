@@ -4,11 +4,11 @@
 from collections.abc import Callable, Sequence
 
 from ..model import Vm
-from ..proof import Impossible, NotProven, Proof
+from ..proof import Impossible, NotProven, Verdict
 from ..proving.prover import Prover
 from ..state import State
 from .board import copy_of
-from .measure import Measure, unproven
+from .measure import Measure
 from .plan import Move
 from .score import Score, Weights
 
@@ -34,15 +34,27 @@ class Course:
         self._leave = leave
         self.moved: set[str] = set()
         self._begin(state)
-        verdict = self._prover.verdict()
-        self.proven = isinstance(verdict, Proof)
-        """Whether everything is proven; from then on every move keeps it."""
-        self._proven_at_first = self.proven
-        self._unproven = unproven(self.state, verdict)
+        self._unplaced = self._unplaced_at_first = tuple(self._prover.unplaced)
+        self._before: list[tuple[str, ...]] = []
+        """Who had no new host before each of the moves."""
+
+    @property
+    def proven(self) -> bool:
+        """Tell whether everything is proven; from then on every move keeps it."""
+        return not self._unplaced
+
+    @property
+    def unplaced(self) -> Sequence[str]:
+        """Return who has no new host, each once for every loss in which it has none."""
+        return self._unplaced
+
+    def verdict(self) -> Verdict:
+        """Return the proof as things are now, or what stands against it."""
+        return self._prover.verdict()
 
     def score(self) -> Score:
         """Return the score as things are now."""
-        return self.measure.score(self._unproven)
+        return self.measure.score(len(set(self._unplaced)))
 
     def move(self, name: str, target: int) -> NotProven | Impossible | None:
         """Move a virtual machine if the proof allows it; else change nothing and say why.
@@ -55,6 +67,7 @@ class Course:
             target: Index of the host.
         """
         vm, source = self.state.vms[name], self.state.host_of(name)
+        left: tuple[str, ...] = ()
         self._prover.remove(name)
         if self.proven:
             refusal = self._prover.admit(vm, target)
@@ -64,13 +77,14 @@ class Course:
                 return refusal
         else:
             self._prover.add(vm, target)
-            verdict = self._prover.verdict()
-            left = unproven(self.state, verdict)
-            if left > self._unproven and not self.measure.leave[source]:
+            left = tuple(self._prover.unplaced)
+            if len(set(left)) > len(set(self._unplaced)) and not self.measure.leave[source]:
+                verdict = self._prover.verdict()
                 self._prover.remove(name)
                 self._prover.add(vm, source)
                 return verdict if isinstance(verdict, NotProven | Impossible) else None
-            self.proven, self._unproven = isinstance(verdict, Proof), left
+        self._before.append(self._unplaced)
+        self._unplaced = left
         self.measure.moved(vm, source, target)
         self.moved.add(name)
         return None
@@ -79,11 +93,14 @@ class Course:
         """Take a move back; the last one first, so that the proof is of what was proven then."""
         self._shift(name, host)
         self.moved.discard(name)
+        self._unplaced = self._before.pop()
         self._renew()
 
     def repeat(self, move: Move) -> None:
         """Make a move again that was made and taken back, with everything before it as it was."""
         self._shift(move.vm, self.state.index[move.target])
+        if not self.proven and self._prover.is_proven:
+            self._unplaced = ()
         self._renew()
 
     def rewind(self, moves: Sequence[Move]) -> None:
@@ -91,7 +108,8 @@ class Course:
         for move in reversed(moves):
             self._shift(move.vm, self.state.index[move.source])
         self.moved.clear()
-        self.proven = self._proven_at_first
+        self._before.clear()
+        self._unplaced = self._unplaced_at_first
         self._renew()
 
     def is_kept_without(self, others: Sequence[Move], move: Move) -> bool:

@@ -3,8 +3,7 @@
 
 import numpy as np
 
-from ..model import Vm, failure_domain
-from ..proof import Impossible, NotProven, Verdict
+from ..model import Vm
 from ..rules import Counts, Mask
 from ..state import State
 from .levels import Levels
@@ -64,7 +63,7 @@ class Measure:
         self._leaving += int(vm.movable) * (int(self.leave[target]) - int(self.leave[source]))
 
     def score(self, without_proof: int = 0) -> Score:
-        """Return the score, with so many virtual machines that have no new host after a loss."""
+        """Return the score, with so many virtual machines without a new host after some loss."""
         return Score(
             spread=self.levels.spread(),
             leaving=self._leaving,
@@ -107,35 +106,12 @@ class Measure:
         return shape
 
 
-def score(
-    state: State, verdict: Verdict | None = None, weights: Weights = DEFAULT_WEIGHTS
-) -> Score:
+def score(state: State, without_proof: int = 0, weights: Weights = DEFAULT_WEIGHTS) -> Score:
     """Return the score of a state.
 
     Args:
         state: Where everything is.
-        verdict: What the prover says of it; without it nothing counts as unproven.
+        without_proof: How many virtual machines have no new host after some loss.
         weights: What each part counts.
     """
-    return Measure(state, weights).score(unproven(state, verdict))
-
-
-def unproven(state: State, verdict: Verdict | None) -> int:
-    """Return how many virtual machines have no new host after the worst loss.
-
-    Where a bound shows that there is no proof, nobody has searched: all that restart from the lost
-    failure domains count.
-    """
-    match verdict:
-        case NotProven():
-            return len(verdict.unplaced)
-        case Impossible():
-            topology = state.redundancy.topology
-            return sum(
-                state.vms[name].restarts
-                for host, there in zip(state.hosts, state.on, strict=True)
-                if failure_domain(host, topology) in verdict.lost
-                for name in there
-            )
-        case _:
-            return 0
+    return Measure(state, weights).score(without_proof)

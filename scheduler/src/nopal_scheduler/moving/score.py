@@ -38,8 +38,9 @@ class Weights:
     preferred: float = 0.0002
     """For each point of weight of a preferred rule that is broken: with the full 100 points as much
     as a few good moves; with one point it decides between equals."""
-    unproven: float = 0.5
-    """For each virtual machine that has no new host after the worst loss of k failure domains."""
+    unproven: float = 1.0
+    """For each virtual machine that has no new host after some loss of up to k failure domains.
+    Above all evenness too: while there is one, nothing new is placed."""
 
 
 DEFAULT_WEIGHTS = Weights()
@@ -62,7 +63,8 @@ class Score:
     preferred: int = 0
     """Weights of the preferred rules that are broken, added up."""
     unproven: int = 0
-    """Virtual machines without a new host after the worst loss."""
+    """Virtual machines without a new host after some loss, as far as the search found hosts; on
+    large zones those without a list of backups."""
     weights: Weights = DEFAULT_WEIGHTS
 
     @property

@@ -2,7 +2,8 @@
 """Which virtual machines should be where: a set of moves, without an order yet.
 
 The best move again and again, then exchanges; after that all choices are gone through once more
-together (`anneal`), and what is not worth its move stays. The proof is not looked at here.
+together (`anneal`), and what is not worth its move stays. The proof is not looked at here: see
+`repair`.
 """
 
 from .anneal import anneal

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps a proof up to date while virtual machines come and go."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..model import Vm
@@ -33,3 +34,10 @@ class Prover(Protocol):
     @property
     def is_proven(self) -> bool:
         """Tell whether the whole is proven, without writing the proof down."""
+
+    @property
+    def unplaced(self) -> Sequence[str]:
+        """Return who has no new host, each once for every loss in which it has none.
+
+        By name; where a list has to do for all losses, once in all. Empty where all is proven.
+        """

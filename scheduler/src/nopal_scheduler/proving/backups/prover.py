@@ -129,6 +129,13 @@ class BackupProver:
         """Tell whether the whole is proven, without writing the proof down."""
         return not self._unproven and self._nowhere() is None
 
+    @property
+    def unplaced(self) -> tuple[str, ...]:
+        """Return who restarts and has no list."""
+        if self._nowhere() is None:
+            return tuple(sorted(self._unproven))
+        return tuple(sorted(name for name, vm in self._state.vms.items() if vm.restarts))
+
     def headroom(self, vm: Vm) -> Mask:
         """Return the hosts that can take the virtual machine with no backup driven away."""
         fits = self.spare() >= self._state.needs(vm)[:, None]

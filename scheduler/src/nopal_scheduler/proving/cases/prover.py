@@ -133,6 +133,11 @@ class CaseProver:
         """Tell whether the whole is proven, without writing the proof down."""
         return not self._open
 
+    @property
+    def unplaced(self) -> tuple[str, ...]:
+        """Return who has no new host, each once for every loss in which it has none."""
+        return tuple(sorted(name for case in self._open for name in self._packings[case].unplaced))
+
     def headroom(self, vm: Vm) -> Mask:
         """Return the hosts that can take the virtual machine with no packing changed for them."""
         roomy: Mask = np.all(self._left.least >= self._state.needs(vm)[:, None], axis=0)
