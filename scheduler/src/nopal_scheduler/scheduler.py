@@ -122,7 +122,9 @@ class Scheduler:
 
     def _candidates(self, vm: Vm) -> Sequence[int]:
         """Return the hosts to ask for, best first; those with room in every loss before others."""
-        order = list(ranking(self.state, vm))
+        # Lists park what may arrive on few hosts: they are not the emptiest for anybody else.
+        held = self._prover.held if isinstance(self._prover, BackupProver) else None
+        order = list(ranking(self.state, vm, held=held))
         if isinstance(self._prover, CaseProver | BackupProver) and order:
             roomy = self._prover.headroom(vm)
             order = [h for h in order if roomy[h]] + [h for h in order if not roomy[h]]

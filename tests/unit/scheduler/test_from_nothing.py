@@ -71,6 +71,13 @@ def test_what_was_proven_stays_so_beside_the_old_one(seed: int, hosts: int, fail
         assert check_proof(asked, verdict) == ()
 
 
+def test_what_lists_hold_is_no_room_for_others() -> None:
+    """What is kept free for restarts on few hosts would else fill first, and be held elsewhere."""
+    _, cluster = filled(0, hosts=26, failures=3)
+    taken = sum(vm.needs.memory for vm in cluster.vms)
+    assert taken > 0.85 * 23 * 160 * GIB, "0.83 without"
+
+
 def test_who_was_left_without_a_list_comes_first_the_next_time() -> None:
     """A full zone in which the first attempt, the hardest first, leaves some without a list."""
     _, cluster = filled(0, hosts=26, failures=3)
@@ -114,7 +121,7 @@ def test_lists_are_not_taken_on_trust(listed: tuple[Scheduler, Cluster], changed
     hosts, vms = cluster.hosts, fewer
     match changed:
         case "smaller":
-            hosts = tuple(replace(host, capacity=Room(4096, 100 * GIB)) for host in hosts)
+            hosts = tuple(replace(host, capacity=Room(4096, 120 * GIB)) for host in hosts)
         case "spread":
             vms = with_rules(fewer[::3], RuleKind.SPREAD, each=len(fewer), skew=4)
         case "apart":

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..answer import NoPlacement, Placement, Refusal
 from ..model import Vm
 from ..rules import Counts, Mask
-from ..state import State
+from ..state import Amounts, State
 from .explain import refusals
 
 __all__ = ["NoPlacement", "Placement", "Refusal", "no_placement", "place", "ranking"]
@@ -37,7 +37,7 @@ def place(state: State, vm: Vm) -> Placement | NoPlacement:
     if _prefers(vm):
         score = _preference(state, vm)
         fits &= score == score[fits].max()
-    shares = _shares(state, vm)
+    shares = _shares(state, vm, state.free)
     fuller = np.where(fits, reduce(np.maximum, shares), np.inf)
     best = (fuller == fuller.min()).nonzero()[0]
     if best.size > 1:
@@ -45,13 +45,16 @@ def place(state: State, vm: Vm) -> Placement | NoPlacement:
     return Placement(state.hosts[best[0]].name)
 
 
-def ranking(state: State, vm: Vm, *, fullest: bool = False) -> Sequence[int]:
+def ranking(
+    state: State, vm: Vm, *, fullest: bool = False, held: Amounts | None = None
+) -> Sequence[int]:
     """Return every host that fits, best first; the first is that of `place`.
 
     Args:
         state: Where everything else is.
         vm: One that the state does not have.
         fullest: Take the most loaded host first where preferences are equal: it packs tighter.
+        held: What every host keeps free for others, by resource: it counts as load.
 
     Raises:
         ValueError: the state has a virtual machine of that name.
@@ -59,7 +62,8 @@ def ranking(state: State, vm: Vm, *, fullest: bool = False) -> Sequence[int]:
     hosts = _fitting(state, vm).nonzero()[0]
     if not hosts.size:
         return []
-    shares = [share[hosts] for share in _shares(state, vm)]
+    free = state.free if held is None else state.free - held
+    shares = [share[hosts] for share in _shares(state, vm, free)]
     sign = -1.0 if fullest else 1.0
     keys = [sign * _sum(shares), sign * reduce(np.maximum, shares)]
     if _prefers(vm):
@@ -97,7 +101,7 @@ def _preference(state: State, vm: Vm) -> Counts:
     return state.rules.preference(vm, state.eligible(vm))
 
 
-def _shares(state: State, vm: Vm) -> list[_Share]:
+def _shares(state: State, vm: Vm, free: Amounts) -> list[_Share]:
     """Return how full every host would be of each resource that it takes, cpu and memory first.
 
     Further resources count only for who needs them: GPUs that are all in use are no reason to keep
@@ -105,7 +109,7 @@ def _shares(state: State, vm: Vm) -> list[_Share]:
     """
     rows = [0, 1, *(r for r, n in enumerate(state.resources[2:], 2) if vm.needs.more.get(n))]
     needs = state.needs(vm)
-    return [(state.capacity[r] - state.free[r] + needs[r]) / state.scale[r] for r in rows]
+    return [(state.capacity[r] - free[r] + needs[r]) / state.scale[r] for r in rows]
 
 
 def _sum(shares: list[_Share]) -> _Share:

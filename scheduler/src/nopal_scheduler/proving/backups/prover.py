@@ -138,15 +138,14 @@ class BackupProver:
 
     def headroom(self, vm: Vm) -> Mask:
         """Return the hosts that can take the virtual machine with no backup driven away."""
-        fits = self.spare() >= self._state.needs(vm)[:, None]
+        fits = self._state.free - self.held >= self._state.needs(vm)[:, None]
         roomy: Mask = np.all(fits, axis=0)
         return roomy
 
-    def spare(self) -> Amounts:
-        """Return what each host has free besides what may arrive there, by resource."""
-        if self._lists is None:
-            return self._state.free
-        return self._state.free - self._lists.sums.worst
+    @property
+    def held(self) -> Amounts:
+        """The most that may arrive on each host, by resource."""
+        return np.zeros_like(self._state.free) if self._lists is None else self._lists.sums.worst
 
     def _proof(self) -> Proof:
         lists = self._lists.items() if self._lists is not None else ()
