@@ -16,8 +16,8 @@ from .state import State
 
 CASES = 2_500
 """Losses that are searched one by one: N+2 up to 70 failure domains, N+3 up to 24. Zones with more
-are proven by backup lists, which need no enumeration, keep rules of every kind, and use the room a
-little less well."""
+are proven by backup lists, which need no enumeration and keep rules of every kind, but fill a zone
+to 0.88 to 0.95 of what packings could: see docs/scheduler.md."""
 _TRIES = 8
 """Hosts that one placement asks the prover about, the best ones first; the answer says how many
 more there are."""
