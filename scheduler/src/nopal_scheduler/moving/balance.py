@@ -17,6 +17,7 @@ from ..placing.place import no_placement
 from ..scheduler import prover_for
 from ..state import State
 from .board import Board
+from .climb import climb
 from .course import Course, ProverOf
 from .plan import DEFAULT_LIMITS, Limits, Plan, Stays, batched
 from .repair import repair
@@ -54,7 +55,10 @@ def balance(
     plan = _Planner(steps)
     repair(steps)
     plan.run(fixed=())
+    plan.trim()
+    climb(steps)
     repair(steps)
+    plan.trim()
     return plan.finish()
 
 
@@ -127,17 +131,18 @@ class _Planner:
                 if self._make_all((*opening.moves, (name, opening.host))):
                     break
 
+    def trim(self) -> None:
+        """Take moves back that are at the end and were of no use for themselves."""
+        steps = self._steps
+        worth = [s.total + steps.least * i for i, s in enumerate(steps.scores)]
+        steps.take_back(len(steps.moves) - int(np.argmin(worth)))
+
     def finish(self) -> Plan:
-        """Return the plan; moves at its end that were of no use for themselves are left out."""
-        steps, count = self._steps, len(self._steps.moves)
-        if not self._leave:
-            worth = [s.total + steps.least * i for i, s in enumerate(steps.scores)]
-            count = int(np.argmin(worth))
-        stays, course = self._stays(), self._course
+        """Return the plan."""
+        steps, stays, course = self._steps, self._stays(), self._course
         course.rewind(steps.moves)
-        moves = steps.moves[:count]
-        batches = batched(moves, self._limits, Together(course, moves).may_join)
-        return Plan(batches, steps.scores[0], steps.scores[count], stays)
+        batches = batched(steps.moves, self._limits, Together(course, steps.moves).may_join)
+        return Plan(batches, steps.scores[0], steps.scores[-1], stays)
 
     def _walk(self, wanted: dict[str, int], fixed: Collection[str]) -> bool:
         """Make moves in the order of what they win; tell whether all could be made."""

@@ -175,6 +175,18 @@ class Board:
         moves = [Found(n, t, gain) for n, t, gain in zip(names, targets, wins, strict=True)]
         return sorted(moves, key=lambda move: -move.gain)
 
+    def stuck_after(self, name: str, target: int) -> int:
+        """Return how many hosts cannot be emptied after a move; nothing is changed."""
+        vm, state = self.state.vms[name], self.state
+        source = state.remove(name)
+        state.add(vm, target)
+        self.measure.moved(vm, source, target)
+        stuck = self.measure.stuck()
+        state.remove(name)
+        state.add(vm, source)
+        self.measure.moved(vm, target, source)
+        return stuck
+
     def gains(self, names: Iterable[str], targets: Iterable[int]) -> Floats:
         """Return what each of these moves wins alone, whether there is room or not."""
         rows = self._gather(names)
