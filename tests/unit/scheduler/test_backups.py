@@ -228,7 +228,7 @@ def test_as_many_domains_as_may_fail_leave_nothing() -> None:
     prover = BackupProver(State(cluster))
     assert isinstance(prover.verdict(), Proof)
     against = prover.admit(vm("v", 1), 0)
-    assert against == Impossible(("r0", "r1"), "nothing is left")
+    assert against == Impossible(("r0", "r1"), "no host is left")
     assert prover.admit(vm("w", 1, restarts=False), 0) is None
 
 

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people read: amounts with their units, and verdicts that name what is missing."""
 
+import random
+
 import pytest
 
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Vm
 from nopal_scheduler.proof import Case, Impossible, NotProven
+from nopal_scheduler.proving.backups.prover import BackupProver
 from nopal_scheduler.scheduler import Scheduler
+from nopal_scheduler.state import State
 from nopal_scheduler.words import amount_of, counted, did_you_mean, quantity
 
 
@@ -40,6 +44,22 @@ def test_one_of_one_is_no_plural() -> None:
     assert NotProven(Case(("a",), {"w": "b"}), ("v",), "why").message == (
         "not proven: after the loss of a no new host was found for 1 of 2 virtual machines: why"
     )
+
+
+def test_who_gets_no_list_is_named_and_never_counted_as_none() -> None:
+    luck = random.Random(7)  # noqa: S311 - sizes, no secrets
+    state = State(Cluster(tuple(Host(f"h{i}", Room(99, 24)) for i in range(8)), (), Redundancy(2)))
+    prover, told = BackupProver(state), list[str]()
+    for i in range(60):
+        vm = Vm(f"v{i}", Room(1, luck.randint(1, 9)))
+        for host in state.fits(vm).nonzero()[0].tolist():
+            why = prover.admit(vm, host)
+            if why is None:
+                break
+            told.append(why.message)
+    assert not [words for words in told if " 0 of " in words]
+    assert [words for words in told if 'no list of 2 backups was found for vm "v' in words]
+    assert [words for words in told if " no new host was found for 1 of " in words]
 
 
 def host(name: str, *, takes: bool = True) -> Host:

@@ -167,7 +167,7 @@ class BackupProver:
     def _nowhere(self) -> Impossible | None:
         """Return that nothing is left where everything may be lost at once."""
         if self._lists is None and self._restarting and self._failures:
-            return Impossible(self._names, "nothing is left")
+            return Impossible(self._names, "no host is left")
         return None
 
     def _against(self, stuck: Stuck) -> NotProven | Impossible:
@@ -192,13 +192,17 @@ class BackupProver:
                     restarts[name] = state.hosts[left[0]].name
                 else:
                     unplaced.append(name)
+        hint = self._hint(vm)
+        if not unplaced:  # its list leads to a host that is too full, and no other was found
+            without = f'no list of {self._failures} backups was found for vm "{vm.name}"'
+            hint = f"{without}: {hint}" if hint else without
         return NotProven(
             Case(
                 tuple(sorted(self._names[d] for d in stuck[1])),
                 dict(sorted(restarts.items())),
             ),
             tuple(sorted(unplaced)),
-            self._hint(vm),
+            hint,
         )
 
     @staticmethod
