@@ -6,6 +6,7 @@ get and not a bound. Far from the end they are placed many at a time and proven 
 is proven for itself.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .proof import Impossible
 from .scheduler import Scheduler
 from .state import State
 
+_VM = re.compile(r'vm "([^"]*)"')
 _FEW = 4
 """So few at a time are not worth a proof of the whole: each is asked for itself."""
 _MOST = 100_000
@@ -121,9 +123,19 @@ class _Search:
             answer = self._scheduler.admit(vm)
             if isinstance(answer, NoPlacement):
                 limit = _limit(answer, self._scheduler.state, vm)
-                return self._result(limit, answer.nameless(vm.name).message)
+                return self._result(limit, self._told(answer.nameless(vm.name).message))
             self._placed.append((size, replace(vm, host=answer.host)))
         return self._result(_Limit("nothing"), f"more than {self._most} were not asked for")
+
+    def _told(self, message: str) -> str:
+        """Return words in which those placed so far are called by their size: nobody named them."""
+        sizes = {vm.name: size for size, vm in self._placed}
+
+        def called(found: re.Match[str]) -> str:
+            size = sizes.get(found[1])
+            return found[0] if size is None else f'another "{size}"'
+
+        return _VM.sub(called, message)
 
     def _result(self, limit: "_Limit", message: str) -> FitResult:
         counts = Counter({share.vm.name: 0 for share in self._shares})

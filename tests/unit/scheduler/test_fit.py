@@ -11,7 +11,8 @@ from nopal_scheduler.answer import NoPlacement
 from nopal_scheduler.checker import check_proof
 from nopal_scheduler.fit import Share, fit
 from nopal_scheduler.model import Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
-from nopal_scheduler.proof import Proof
+from nopal_scheduler.proof import Case, NotProven, Proof
+from nopal_scheduler.proving.cases.prover import CaseProver
 from nopal_scheduler.scheduler import Scheduler
 from support.naiveplacing import fits
 from support.tinyclusters import clusters, vms
@@ -120,6 +121,26 @@ def test_a_proof_that_fails_for_another_reason_is_named_as_such() -> None:
         "0/5 hosts fit: 4 insufficient memory (needs 20, at most 16 free), 1 N+1 impossible"
         " (after the loss of a no host that is left has room for it"
     )
+
+
+def test_those_that_were_placed_so_far_are_called_by_their_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever is in the way of the next one is none of the cluster's, and nobody gave it a name."""
+    old = Vm("old", Room(1, 1), host="a")
+    names = ["s+1", "s+2", "old"]
+    words = " and ".join(f'vm "{name}"' for name in names)
+
+    def admit(self: CaseProver, vm: Vm, host: int) -> NotProven | None:
+        if vm.name == "s+2":
+            return NotProven(Case(("a",)), (), words)
+        self.add(vm, host)
+        return None
+
+    monkeypatch.setattr(CaseProver, "admit", admit)
+    answer = fit(Cluster((host("a"), host("b")), (old,), Redundancy(1)), SMALL, most=2)
+    assert answer.count == 1
+    assert 'for the loss of a another "s" and it and vm "old"' in answer.message
 
 
 def test_where_nothing_is_proven_nothing_fits() -> None:
