@@ -169,6 +169,17 @@ def test_an_evacuation_empties_the_host_or_says_who_stays(cluster: Cluster) -> N
     assert all(stay.why and stay.host == "h0" for stay in plan.stays)
 
 
+@QUICK
+@given(cluster=clusters(max_vms=8, failures=1))
+def test_a_host_that_is_named_is_emptied_as_one_that_is_draining(cluster: Cluster) -> None:
+    """But for the proof, in which a host takes restarts until it is draining."""
+    cluster = replace(cluster, redundancy=Redundancy(0))
+    hosts = (replace(h, draining=h.draining or h.name == "h0") for h in cluster.hosts)
+    draining = replace(cluster, hosts=tuple(hosts))
+    named = evacuate(State(cluster), ["h0"], EAGER)
+    assert named == evacuate(State(draining), ["h0"], EAGER)
+
+
 def host(name: str, *, memory: int = 64, cpu: int = 64, **more: object) -> Host:
     return replace(Host(name, Room(cpu, memory)), **more)  # type: ignore[arg-type]
 

@@ -72,8 +72,9 @@ def evacuate(
 ) -> Plan:
     """Return moves that empty hosts, and what stays there and why.
 
-    Others are moved only where that makes the room that is missing. A host that is not draining yet
-    counts in the proof as one that takes restarts, until it is empty.
+    Others are moved only where that makes the room that is missing. The hosts take nothing, and no
+    rule compares others with them, as if they were draining; but in the proof one that is not
+    counts as one that takes restarts, until it is empty.
 
     Args:
         state: Where everything is; it stays as it is.

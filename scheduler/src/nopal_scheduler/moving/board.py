@@ -66,7 +66,7 @@ class Board:
         fixed: Collection[str] = (),
         price: float = 0.0,
     ) -> None:
-        self.state = copy_of(state)
+        self.state = copy_of(state, leave)
         self.measure = Measure(self.state, weights, leave=leave)
         self.moved: dict[str, int] = {}
         """Those that are not where they were in the beginning, with where that was."""
@@ -350,9 +350,18 @@ class Board:
         return known
 
 
-def copy_of(state: State) -> State:
-    """Return a state with the same hosts and virtual machines."""
+def copy_of(state: State, closed: Collection[int] = ()) -> State:
+    """Return a state with the same hosts and virtual machines.
+
+    Args:
+        state: What is copied.
+        closed: Hosts that take nothing in the copy, as if they were draining: no rule compares
+            others with them either.
+    """
+    hosts = tuple(
+        replace(host, draining=True) if i in closed else host for i, host in enumerate(state.hosts)
+    )
     vms = (
         replace(vm, host=state.hosts[state.host_of(name)].name) for name, vm in state.vms.items()
     )
-    return State(Cluster(state.hosts, tuple(vms), state.redundancy))
+    return State(Cluster(hosts, tuple(vms), state.redundancy))

@@ -32,7 +32,7 @@ class Measure:
         """The hosts that are to be empty."""
         self.leave[list(leave)] = True
         self.levels = Levels(state, self.open, weights)
-        self.standing = Standing(state)
+        self.standing = Standing(state, self.open)
         self._awake: Mask = np.array([not host.blocked for host in state.hosts], dtype=np.bool_)
         self._awake[list(leave)] = True
         self._shapes: dict[object, int] = {}

@@ -37,10 +37,13 @@ class Standing:
 
     Args:
         state: Where everything is; read once, `move` follows from there.
+        open_to: The hosts that take virtual machines, where those are fewer than the state says:
+            rules about evenness compare no others.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, open_to: Mask | None = None) -> None:
         self._state = state
+        self._open = state.takes if open_to is None else open_to
         self._matching: dict[Selector, Counts] = {}
         self._groups: dict[object, _Group] = {}
         self._seeing: dict[Selector, list[_Group]] = defaultdict(list)
@@ -123,7 +126,7 @@ class Standing:
         return known
 
     def _group(self, vm: Vm, rule: Rule) -> _Group:
-        usable = self._state.eligible(vm)
+        usable = self._state.eligible(vm) & self._open
         own = int(rule.matches(vm.labels))
         key = (rule, own, usable.tobytes() if rule.kind is RuleKind.SPREAD else b"")
         group = self._groups.get(key)
