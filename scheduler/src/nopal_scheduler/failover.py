@@ -8,7 +8,7 @@ is searched. A plan is advice for one moment: whoever follows it fences the lost
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from .model import Cluster, failure_domain
+from .model import Cluster, Vm, failure_domain
 from .placing.place import no_placement
 from .proof import Proof
 from .restarts import Restart, search_restarts
@@ -81,9 +81,13 @@ def plan_failover(
     )
     return FailoverPlan(
         restarts=restarts,
-        unplaced=tuple(Unplaced(vm.name, no_placement(state, vm).message) for vm in left),
+        unplaced=tuple(Unplaced(vm.name, _why(state, vm)) for vm in left),
         stays_off=tuple(sorted(vm.name for vm in lost if not vm.restarts)),
     )
+
+
+def _why(state: State, vm: Vm) -> str:
+    return no_placement(state, vm).message if state.hosts else "no host is left"
 
 
 def _survivors(cluster: Cluster, lost: Collection[str]) -> Cluster:

@@ -166,7 +166,9 @@ def test_an_evacuation_empties_the_host_or_says_who_stays(cluster: Cluster) -> N
         end = after
     left = sorted(vm.name for vm in end.vms if vm.host == "h0")
     assert left == [stay.vm for stay in plan.stays]
-    assert all(stay.why and stay.host == "h0" for stay in plan.stays)
+    assert all(stay.host == "h0" for stay in plan.stays)
+    for stay in plan.stays:
+        assert stay.why.startswith(f"0/{len(cluster.hosts) - 1} hosts fit: "), stay.why
 
 
 @QUICK
@@ -439,6 +441,40 @@ def test_who_cannot_leave_is_told_why() -> None:
     ]
     reached = evacuate(State(Cluster(hosts, vms)), ["a"], Limits(moves=0)).stays
     assert reached[2].why == "the limit of 0 moves is reached"
+
+
+def why(cluster: Cluster, *hosts: str) -> dict[str, str]:
+    return {stay.vm: stay.why for stay in evacuate(State(cluster), hosts).stays}
+
+
+def test_who_is_held_by_the_rule_of_another_is_told_whose() -> None:
+    near = Rule(RuleKind.AFFINITY, (("app", "db"),))
+    even = Rule(RuleKind.SPREAD, (("app", "db"),))
+    hosts = (host("a"), host("b"), host("c", draining=True))
+    db = vm("db", "a", labels={"app": "db"})
+    held = "1 would break web's affinity to app=db in topology host"
+    pair = Cluster(hosts, (db, vm("web", "a", rules=(near,))))
+    assert why(pair, "a") == {
+        "db": f"0/2 hosts fit: 1 draining, {held}",
+        "web": "0/2 hosts fit: 1 affinity to app=db in topology host, 1 draining",
+    }
+    loose = vm("any", "a", rules=(replace(near, weight=5),))
+    assert why(Cluster(hosts, (db, loose)), "a") == {}
+    # One that looks on from elsewhere.
+    db2 = vm("db2", "b", labels={"app": "db"})
+    cluster = Cluster((*hosts, host("d")), (db, db2, vm("web", "b", rules=(even,))))
+    assert why(cluster, "a") == {}
+    assert [m.target for m in evacuate(State(cluster), ["a"]).moves] == ["d"]
+    crowded = replace(cluster, hosts=(*hosts, host("d", memory=4)))
+    assert why(crowded, "a")["db"] == (
+        "0/3 hosts fit: 1 draining, 1 insufficient memory (needs 8, 4 free),"
+        " 1 would break web's spread of app=db in topology host (at most 1 apart)"
+    )
+
+
+def test_where_all_hosts_are_emptied_none_is_left() -> None:
+    cluster = Cluster((host("a"), host("b")), (vm("v", "a"), vm("w", "b", movable=False)))
+    assert why(cluster, "a", "b") == {"v": "no host is left", "w": "it may not be moved"}
 
 
 def test_others_make_room_for_what_must_leave() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..answer import Refusal
 from ..placing.explain import not_admitted
-from ..placing.place import no_placement
 from ..scheduler import prover_for
 from ..state import State
 from .board import Board
@@ -24,6 +23,7 @@ from .repair import repair
 from .room import openings
 from .score import DEFAULT_WEIGHTS, Weights
 from .search import search
+from .staying import why_it_stays
 from .steps import Steps, Way
 from .together import Together
 
@@ -204,16 +204,9 @@ class _Planner:
         return tuple(Stays(n, state.hosts[state.host_of(n)].name, self._why(n)) for n in names)
 
     def _why(self, name: str) -> str:
-        state = self._steps.board().state
-        vm, host = state.vms[name], state.host_of(name)
-        if not vm.movable:
+        if not self._course.state.vms[name].movable:
             return "it may not be moved"
         if self._steps.left <= 0:
             return f"the limit of {self._limits.moves} moves is reached"
-        state.remove(name)
-        closed = {state.hosts[i].name for i in self._leave}
         refusals = [r for r in self._refusals.get(name, {}).values() if r.host]
-        answer = no_placement(state, vm, [r for r in refusals if r.host not in closed])
-        kept = tuple(r for r in answer.refusals if r.host not in closed)
-        state.add(vm, host)
-        return type(answer)(len(state.hosts) - len(closed), kept).message
+        return why_it_stays(self._steps.board(), name, self._leave, refusals)
