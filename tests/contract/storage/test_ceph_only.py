@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nopal_node.storage.base import DiskImage, ImageParent, PoolAccess
+from nopal_node.storage.base import DiskImage, ImageParent, Imported, PoolAccess
 from nopal_node.storage.ceph import CephPool
 from nopal_node.storage.staging import Staging, Writer
 from nopal_runtime.ceph.caps import host_caps
@@ -119,6 +119,26 @@ async def test_the_event_loop_never_waits_for_the_pool(ceph: CephBackend) -> Non
     ticking.cancel()
     calls = ("finished", "clean", "create", "write", "finish", "close", "publish")
     assert stuck == dict.fromkeys(calls, False)
+
+
+async def test_what_is_being_published_keeps_its_snapshot(
+    ceph: CephBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rbd
+
+    data, pool = b"x" * MIB, ceph.pool()
+    newer = ceph.pool()._importer._staging  # type: ignore[attr-defined]
+
+    class AfterAClean(rbd.RBD):
+        def rename(self, *args: Any) -> None:
+            newer.clean(replace(job, epoch=2))
+            super().rename(*args)
+
+    monkeypatch.setattr(rbd, "RBD", AfterAClean)
+    async with file_server() as server:
+        job = image_job(server.serve("/raw", content(data)), data, format="raw")
+        done = await pool.fetch(job, progress=lambda _: None)
+    assert done == newer.finished(job) == Imported(size=MIB, snapshot="nopal")
 
 
 async def test_a_clone_made_half_does_not_inherit_its_parents_owner(ceph: CephBackend) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from nopal_node.storage.base import Imported, StoragePool
-from nopal_runtime.errors import ConflictError, TransientError
+from nopal_node.storage.base import Import, Imported, StoragePool
+from nopal_runtime.errors import ConflictError, NotFoundError, TransientError
 from support import qcow2
 from support.fileserver import FileServer, content, file_server, stalling, without_length
 from support.storage import LIMITS, MIB, Backend, image_job, uid
@@ -130,6 +130,53 @@ async def test_the_loser_of_a_race_removes_its_own(
     assert await fetch(old, job) == newer
     assert backend.left_of(job.image) == [job.image]
     assert backend.read(job.image, 0, MIB) == NOISE[:MIB]
+
+
+async def test_what_an_older_executor_converts_is_left_to_it(
+    backend: Backend, server: FileServer
+) -> None:
+    """A scratch image that went meanwhile would be read as zeros, or as another format."""
+    data = qcow2.image(NOISE)
+    job = image_job(server.serve("/image", content(data)), data, format="qcow2")
+    old, new = backend.pool(0), backend.pool(0)
+    older, newer = (each._importer._staging for each in (old, new))  # type: ignore[attr-defined]
+    convert = older.convert
+
+    async def after_a_clean(job: Import, **more: object) -> None:
+        await asyncio.to_thread(newer.clean, replace(job, epoch=2))
+        await convert(job, **more)
+
+    older.convert = after_a_clean
+    assert await fetch(old, job) == Imported(size=6 * MIB, snapshot="nopal")
+    assert backend.read(job.image, 0, 6 * MIB) == NOISE
+
+
+async def test_a_build_that_is_gone_is_not_the_files_fault(
+    pool: StoragePool, server: FileServer
+) -> None:
+    job = image_job(server.url("/image"), b"", format="qcow2")
+    staging = pool._importer._staging  # type: ignore[attr-defined]
+    with pytest.raises(NotFoundError):
+        await staging.convert(job, virtual_size=MIB, progress=lambda _: None)
+
+
+async def test_cancelling_while_the_image_is_made_cleans_up(
+    backend: Backend, pool: StoragePool, server: FileServer
+) -> None:
+    job = image_job(server.serve("/raw", content(NOISE)), NOISE, format="raw")
+    staging = pool._importer._staging  # type: ignore[attr-defined]
+    create = staging.create
+    loop = asyncio.get_running_loop()
+
+    def cancelled_meanwhile(name: str, size: int) -> object:
+        loop.call_soon_threadsafe(task.cancel)
+        return create(name, size)
+
+    staging.create = cancelled_meanwhile
+    task = asyncio.create_task(fetch(pool, job))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert backend.left_of(job.image) == []
 
 
 async def test_cancelling_cleans_up(

@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -61,8 +62,10 @@ class Importer:
             return done
         await self._run(self._staging.clean, job)
         try:
-            size = await (self._qcow2 if job.format == "qcow2" else self._raw)(job, progress)
-            done = await self._run(self._staging.publish, job, size=size)
+            async with AsyncExitStack() as held:
+                build = self._qcow2 if job.format == "qcow2" else self._raw
+                size = await build(job, held, progress)
+                done = await self._run(self._staging.publish, job, size=size)
         except NotFoundError as error:
             done = await self._overtaken(job, error)
         finally:
@@ -80,23 +83,23 @@ class Importer:
             ) from error
         return done
 
-    async def _raw(self, job: Import, progress: Progress) -> int:
+    async def _raw(self, job: Import, held: AsyncExitStack, progress: Progress) -> int:
         """Stream the file straight into the build image; return its final size."""
-        name = build_name(job)
-        downloaded = await self._receive(job, name, lambda percent: progress(min(percent, 99)))
+        writer = await self._create(build_name(job), 0, held)
+        downloaded = await self._receive(job, writer, lambda percent: progress(min(percent, 99)))
         size = whole_mib(downloaded.size)
         self._require_size(size)
         return size
 
-    async def _qcow2(self, job: Import, progress: Progress) -> int:
+    async def _qcow2(self, job: Import, held: AsyncExitStack, progress: Progress) -> int:
         """Stage the file in the scratch image, look at it, convert it; return the final size."""
         scratch = scratch_name(job)
-        await self._receive(job, scratch, lambda p: progress(p * _FETCH_SHARE // 100))
+        writer = await self._create(scratch, 0, held)
+        await self._receive(job, writer, lambda p: progress(p * _FETCH_SHARE // 100))
         head = await self._run(self._staging.head, scratch, HEAD_BYTES)
         header = parse_qcow2(head, max_virtual_size=self._limits.max_virtual_size)
         size = whole_mib(header.virtual_size)
-        writer = await self._run(self._staging.create, build_name(job), size)
-        await self._run(writer.close)
+        await self._create(build_name(job), size, held)
         await self._staging.convert(
             job,
             virtual_size=header.virtual_size,
@@ -104,27 +107,39 @@ class Importer:
         )
         return size
 
-    async def _receive(self, job: Import, name: str, progress: Progress) -> Downloaded:
-        """Download the file into an image and verify it."""
-        writer = await self._run(self._staging.create, name, 0)
-        try:
-            downloaded = await self._download(
-                job.url,
-                write=partial(self._write, job, writer),
-                limits=self._limits,
-                progress=progress,
-            )
-            if downloaded.size == 0:
-                check_magic(b"", job.format)
-            if downloaded.sha256 != job.sha256:
-                raise TerminalError(
-                    "ChecksumMismatch",
-                    f"the file's SHA-256 is {downloaded.sha256}, not {job.sha256}: correct sha256"
-                    " or url (make another Image)",
-                )
-            await self._run(writer.finish, whole_mib(downloaded.size))
-        finally:
+    async def _create(self, name: str, size: int, held: AsyncExitStack) -> Writer:
+        """Create an image that stays open until the import is over.
+
+        A newer executor removes what nobody has open, and a removal that begins while qemu-img
+        opens the image would make it read zeros.
+        """
+        made: list[Writer] = []
+        # Before it is made: a cancellation meanwhile closes it, too.
+        held.push_async_callback(self._close, made)
+        await self._run(lambda: made.append(self._staging.create(name, size)))
+        return made[0]
+
+    async def _close(self, made: list[Writer]) -> None:
+        for writer in made:
             await self._run(writer.close)
+
+    async def _receive(self, job: Import, writer: Writer, progress: Progress) -> Downloaded:
+        """Download the file into an image and verify it."""
+        downloaded = await self._download(
+            job.url,
+            write=partial(self._write, job, writer),
+            limits=self._limits,
+            progress=progress,
+        )
+        if downloaded.size == 0:
+            check_magic(b"", job.format)
+        if downloaded.sha256 != job.sha256:
+            raise TerminalError(
+                "ChecksumMismatch",
+                f"the file's SHA-256 is {downloaded.sha256}, not {job.sha256}: correct sha256"
+                " or url (make another Image)",
+            )
+        await self._run(writer.finish, whole_mib(downloaded.size))
         return downloaded
 
     async def _write(self, job: Import, writer: Writer, offset: int, data: bytes) -> None:

@@ -58,13 +58,19 @@ def delete_source(pool: RbdPool, image: str, *, owner_uid: str) -> None:
 
 
 def remove_build(pool: RbdPool, name: str) -> None:
-    """Remove an unfinished build with its snapshot. Absent is success."""
+    """Remove an unfinished build with its snapshot. Absent is success.
+
+    Raises TransientError (ImageInUse) if somebody else has it open.
+    """
     import rbd
 
     with pool.ioctx(f"remove image {name}") as ioctx:
         try:
             with open_image(ioctx, name) as handle:
-                snapshots = user_snapshots(handle)
+                # Watchers second: whoever publishes it has it open until it has another name.
+                snapshots, watchers = user_snapshots(handle), pool.foreign_watchers(handle)
+            if watchers:
+                raise in_use(name, watchers[0][0])
             if snapshots:
                 with open_image(ioctx, name, writable=True) as handle:
                     for snapshot in snapshots:

@@ -28,7 +28,6 @@ from .staging import (
 )
 
 if TYPE_CHECKING:
-    import rados
     import rbd
 
 
@@ -140,7 +139,6 @@ class RbdStaging(Staging):
                 rbd.RBD().rename(ioctx, build, job.image)
         except ConflictError:
             winner = self.finished(job)
-            remove_build(self._pool, build)
             if winner is None:
                 raise
             return winner
@@ -164,12 +162,11 @@ class _RbdWriter(Writer):
     def __init__(self, pool: RbdPool, name: str) -> None:
         self._pool = pool
         self._name = name
-        self._stack = ExitStack()
-        self._ioctx: rados.Ioctx = self._stack.enter_context(pool.ioctx(f"write image {name}"))
-        self._handle: rbd.Image = self._stack.enter_context(
-            open_image(self._ioctx, name, writable=True)
-        )
-        self._size = self._handle.size()
+        with ExitStack() as stack:
+            ioctx = stack.enter_context(pool.ioctx(f"write image {name}"))
+            self._handle: rbd.Image = stack.enter_context(open_image(ioctx, name, writable=True))
+            self._size = self._handle.size()
+            self._stack = stack.pop_all()
 
     def write(self, offset: int, data: bytes) -> None:
         """Write bytes; grows by doubling, so that a stream of any length costs few resizes."""

@@ -83,5 +83,5 @@ class Staging(ABC):
     def publish(self, job: Import, *, size: int) -> Imported:
         """Give the build its owner and snapshot, then its final name.
 
-        Who comes second removes its own build and takes what is there.
+        Who comes second takes what is there, and cleans.
         """
