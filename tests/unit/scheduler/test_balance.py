@@ -408,6 +408,21 @@ def test_debt_is_paid_by_two_moves_where_one_does_not() -> None:
     assert plan.after.unproven == 0
 
 
+def test_a_proof_that_a_move_gave_counts_from_there_on() -> None:
+    """So that those which run at once later keep it, and taken back it is gone."""
+    state = State(replace(tight(4), redundancy=Redundancy(1)))
+    course = Course(state, DEFAULT_WEIGHTS, prover_for)
+    assert course.move("s01", state.index["h03"]) is None
+    assert course.proven
+    course.undo("s01", state.index["h01"])
+    assert not course.proven
+    assert course.score().unproven == 2
+    course.repeat(Move("s01", "h01", "h03", 0.0, 8))
+    assert course.proven
+    course.rewind([Move("s01", "h01", "h03", 0.0, 8)])
+    assert not course.proven
+
+
 def test_the_limit_of_moves_holds_for_debt() -> None:
     cluster = replace(tight(4), redundancy=Redundancy(1))
     assert balance(State(cluster), Limits(moves=0)).moves == ()
