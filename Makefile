@@ -14,7 +14,7 @@ STAMP  := .venv/.installed
 PURE   := .venv/.installed-pure
 
 .DEFAULT_GOAL := help
-.PHONY: help demo env down test unit contract e2e lint bench bench-scheduler crds clean
+.PHONY: help demo env down test unit slow contract e2e lint bench bench-scheduler crds clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | sed 's,$$$$,$$,' | expand -t 24
@@ -31,10 +31,13 @@ down: ## remove the demo without a trace
 	else echo "make down needs .venv (make unit makes it), or python3-yaml and" \
 	  "python3-cryptography for $(PYTHON)" >&2; exit 1; fi
 
-test: lint unit contract e2e ## everything, on a cluster of its own
+test: lint unit slow contract e2e ## everything, on a cluster of its own
 
 unit: $(PURE) ## pure tests: no root, no Ceph, no libvirt
-	@$(BIN)/python -m pytest -n auto tests/unit
+	@$(BIN)/python -m pytest -n auto -m "not slow" tests/unit
+
+slow: $(PURE) ## pure tests that search for long: crash matrices, promises of the scheduler
+	@$(BIN)/python -m pytest -n auto -m slow tests/unit
 
 # The programs first: they take minutes to build on a machine without them, more than a test may.
 contract: $(STAMP) ## the fakes and the real parts, by the same tests

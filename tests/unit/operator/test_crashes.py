@@ -96,6 +96,7 @@ async def test_the_story_without_a_crash() -> None:
     assert writes > 30
 
 
+@pytest.mark.slow
 async def test_a_crash_after_every_write_leads_to_the_same_end() -> None:
     writes, expected = await story([])
     for number in range(writes):
@@ -103,6 +104,7 @@ async def test_a_crash_after_every_write_leads_to_the_same_end() -> None:
         assert seen == expected, f"after a crash after write {number}"
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_lost_after_any_write_leads_to_the_same_end() -> None:
     writes, expected = await story([])
     for number in range(writes):
@@ -133,6 +135,7 @@ actions = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=SHARED)
 @given(st.lists(actions, max_size=40))
 @pytest.mark.asyncio
@@ -160,6 +163,7 @@ async def test_any_order_of_things_is_safe_and_comes_to_rest(script: list[tuple[
     _check_the_end(lab, hosts)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=SHARED)
 @given(st.lists(st.tuples(st.integers(0, 1), actions), max_size=60))
 @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ STATUS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("ABC"), STATUS), max_size=8))
 def test_applies_by_several_managers(applies: list[tuple[str, dict[str, Any]]]) -> None:

@@ -171,6 +171,7 @@ def test_the_spans_must_make_sense() -> None:
     run_virtual(main())
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(
     seed=st.integers(0, 2**32),
@@ -230,6 +231,7 @@ def block(until: Callable[[], bool], seconds: float) -> None:
         sum(range(1000))
 
 
+@pytest.mark.slow
 async def test_a_leader_that_computes_for_longer_than_its_lease_stays_the_leader() -> None:
     api, lost = FakeKube(), list[int]()
     async with OwnLoop("a") as own, OwnLoop("b") as another:
@@ -247,6 +249,7 @@ async def test_a_leader_that_computes_for_longer_than_its_lease_stays_the_leader
         await asyncio.gather(keeping, waiting, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_a_leader_that_computes_is_ended_when_it_cannot_renew() -> None:
     api, lost = FakeKube(), list[int]()
 

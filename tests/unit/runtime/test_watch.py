@@ -115,6 +115,7 @@ async def test_a_silent_watch_is_started_anew(monkeypatch: pytest.MonkeyPatch) -
     assert "watch is silent" in [entry["event"] for entry in logs]
 
 
+@pytest.mark.slow
 async def test_a_kind_that_is_never_watched_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """kopf serves silently nothing when the CRD was missing at its start."""
     monkeypatch.setattr(watch, "_FIRST_WATCH", 2.0)

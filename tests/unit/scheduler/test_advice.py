@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def misfits(draw: st.DrawFn) -> tuple[Cluster, Vm]:
     )
 
 
+@pytest.mark.slow
 @given(misfits())
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_every_way_is_enough(misfit: tuple[Cluster, Vm]) -> None:
@@ -59,6 +61,7 @@ def test_every_way_is_enough(misfit: tuple[Cluster, Vm]) -> None:
     assert help_for(State(replace(cluster, vms=cluster.vms[::-1])), vm, most=100) == advices
 
 
+@pytest.mark.slow
 @given(misfits())
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_one_byte_less_is_not_enough(misfit: tuple[Cluster, Vm]) -> None:

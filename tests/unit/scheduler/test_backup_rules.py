@@ -53,6 +53,7 @@ def start(cluster: Cluster) -> BackupProver:
     return BackupProver(State(cluster))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(cluster=clusters(max_hosts=5))
 def test_what_is_said_of_a_tiny_cluster_holds(cluster: Cluster) -> None:
@@ -64,6 +65,7 @@ def test_what_is_said_of_a_tiny_cluster_holds(cluster: Cluster) -> None:
         assert find_proof(cluster) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [range(i, i + 20) for i in range(0, 120, 20)], ids=str)
 def test_walks_with_every_kind_of_rule(seeds: range) -> None:
     """Come and go at random: every proof on the way holds, by the checker and by the killer."""

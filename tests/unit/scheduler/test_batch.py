@@ -60,6 +60,7 @@ def by_priority(wanted: tuple[Vm, ...], placed: Iterable[str]) -> list[int]:
     return [sum(vm.priority == p and vm.name in there for vm in wanted) for p in priorities]
 
 
+@pytest.mark.slow
 @given(batches())
 @promise
 def test_every_placement_fits_and_what_is_refused_does_not(
@@ -79,6 +80,7 @@ def test_every_placement_fits_and_what_is_refused_does_not(
     assert {*state.vms} == {vm.name for vm in cluster.vms}
 
 
+@pytest.mark.slow
 @given(batches(), st.randoms(use_true_random=False))
 @promise
 def test_never_fewer_than_one_by_one_whatever_the_order(

@@ -59,6 +59,7 @@ def possible(cluster: Cluster) -> dict[tuple[str, str], Cluster]:
     return found
 
 
+@pytest.mark.slow
 @QUICK
 @given(cluster=clusters(max_vms=7))
 def test_the_best_move_is_the_best_of_all_that_are_possible(cluster: Cluster) -> None:
@@ -86,6 +87,7 @@ def test_the_best_move_is_the_best_of_all_that_are_possible(cluster: Cluster) ->
         assert before - board.measure.total == pytest.approx(found.gain, abs=1e-7)
 
 
+@pytest.mark.slow
 @QUICK
 @given(cluster=clusters(max_vms=8, ruled=False), moves=st.integers(0, 4))
 def test_what_the_search_wants_has_room_all_together(cluster: Cluster, moves: int) -> None:

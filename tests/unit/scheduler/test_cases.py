@@ -59,6 +59,7 @@ def test_what_it_says_of_a_cluster_holds(cluster: Cluster) -> None:
     is_sound(CaseProver(State(cluster)), cluster)
 
 
+@pytest.mark.slow
 @QUICK
 @given(cluster=clusters(), data=st.data())
 def test_it_holds_while_virtual_machines_come_and_go(cluster: Cluster, data: st.DataObject) -> None:
@@ -80,6 +81,7 @@ def test_it_holds_while_virtual_machines_come_and_go(cluster: Cluster, data: st.
         is_sound(prover, cluster)
 
 
+@pytest.mark.slow
 @QUICK
 @given(cluster=clusters(), data=st.data())
 def test_what_is_there_already_is_added_and_told(cluster: Cluster, data: st.DataObject) -> None:
@@ -104,6 +106,7 @@ def test_the_order_of_the_input_decides_nothing(cluster: Cluster, data: st.DataO
     assert CaseProver(State(shuffled)).verdict() == CaseProver(State(cluster)).verdict()
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(cluster=clusters(max_hosts=3, max_vms=5, ruled=False))
 def test_without_rules_a_small_proof_is_always_found(cluster: Cluster) -> None:

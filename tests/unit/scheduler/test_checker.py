@@ -280,6 +280,7 @@ def mutated_cases(cluster: Cluster, proof: Proof) -> Iterator[Proof]:
             yield replace(proof, cases=(*rest[0], Case(case.lost, restarts), *rest[1]))
 
 
+@pytest.mark.slow
 @given(proven(lists=False))
 @few
 def test_a_changed_proof_by_cases_is_refused_just_when_brute_force_refuses_it(
@@ -305,6 +306,7 @@ def test_a_changed_proof_by_cases_is_refused_just_when_brute_force_refuses_it(
         assert check_proof(cluster, replace(proof, redundancy=other))
 
 
+@pytest.mark.slow
 @given(proven(lists=True), st.data())
 @few
 def test_a_changed_proof_by_backups_is_refused_just_when_brute_force_refuses_it(

@@ -371,6 +371,7 @@ def test_virtual_machines_as_arguments(cluster: str, capsys: Capture) -> None:
     assert len(set(placements.values())) == 3
 
 
+@pytest.mark.slow
 def test_the_guide_shows_what_is_really_printed(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

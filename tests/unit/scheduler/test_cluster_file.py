@@ -281,6 +281,7 @@ def ordered(cluster: Cluster) -> Cluster:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(clusters())
 def test_what_is_written_is_read_back(cluster: Cluster) -> None:

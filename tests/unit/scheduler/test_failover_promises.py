@@ -4,6 +4,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def test_every_restart_fits_at_its_moment(
             event("circle")
 
 
+@pytest.mark.slow
 @given(clusters(max_vms=6))
 @few
 def test_an_unchanged_world_goes_by_the_proof(cluster: Cluster) -> None:
@@ -91,6 +93,7 @@ def wants_company(each: Vm) -> bool:
     return any(r.required and r.kind is not RuleKind.ANTI_AFFINITY for r in each.rules)
 
 
+@pytest.mark.slow
 @given(lost(), st.data())
 @few
 def test_no_lower_priority_takes_the_room_of_a_higher(
@@ -128,6 +131,7 @@ def test_without_rules_the_order_is_by_priority(made: tuple[Cluster, list[str]])
     assert all(priority[a.vm] >= priority[b.vm] for a, b in pairwise(plan.restarts))
 
 
+@pytest.mark.slow
 @given(lost(), st.data())
 @few
 def test_the_order_of_the_input_decides_nothing(

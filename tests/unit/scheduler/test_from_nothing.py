@@ -52,6 +52,7 @@ def filled(seed: int, *, hosts: int, failures: int) -> tuple[Scheduler, Cluster]
     return scheduler, replace(cluster, vms=tuple(there))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "hosts", "failures"),
     [(0, 5, 2), (4, 5, 2), (7, 5, 2), (2, 26, 3), (3, 26, 3), (4, 26, 3)],
@@ -71,6 +72,7 @@ def test_what_was_proven_stays_so_beside_the_old_one(seed: int, hosts: int, fail
         assert check_proof(asked, verdict) == ()
 
 
+@pytest.mark.slow
 def test_what_lists_hold_is_no_room_for_others() -> None:
     """What is kept free for restarts on few hosts would else fill first, and be held elsewhere."""
     _, cluster = filled(0, hosts=26, failures=3)
@@ -78,6 +80,7 @@ def test_what_lists_hold_is_no_room_for_others() -> None:
     assert taken > 0.85 * 23 * 160 * GIB, "0.83 without"
 
 
+@pytest.mark.slow
 def test_who_was_left_without_a_list_comes_first_the_next_time() -> None:
     """A full zone in which the first attempt, the hardest first, leaves some without a list."""
     _, cluster = filled(0, hosts=26, failures=3)
@@ -100,6 +103,7 @@ def listed() -> tuple[Scheduler, Cluster]:
     return filled(1, hosts=27, failures=3)
 
 
+@pytest.mark.slow
 def test_packings_are_not_taken_on_trust() -> None:
     """A host is gone, another is closed, and all labels are other ones."""
     old, cluster = filled(1, hosts=6, failures=1)
@@ -113,6 +117,7 @@ def test_packings_are_not_taken_on_trust() -> None:
     assert check_proof(asked, verdict) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["smaller", "spread", "apart", "together"])
 def test_lists_are_not_taken_on_trust(listed: tuple[Scheduler, Cluster], changed: str) -> None:
     """Fewer virtual machines, and hosts with less room or rules that the old lists do not keep."""

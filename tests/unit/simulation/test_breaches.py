@@ -9,6 +9,8 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from nopal_api.kinds import DISK, VIRTUAL_MACHINE
 from nopal_api.names import MANAGER_ASSIGNMENT
 from nopal_node.storage.ownership import Ownership
@@ -139,6 +141,7 @@ def test_a_higher_epoch_in_the_image_keeps_a_vm_from_starting() -> None:
     simulate(play)
 
 
+@pytest.mark.slow
 def test_a_domain_that_is_ahead_of_a_restored_api_is_left_alone() -> None:
     async def play(sim: Simulation) -> None:
         await running(sim)

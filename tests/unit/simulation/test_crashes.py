@@ -29,6 +29,7 @@ def tell(story: Story, *, kill_after: int = 0) -> tuple[Any, int, list[str]]:
     return simulate(play, node_settings={"orphan_wait_seconds": 15.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORIES)
 def test_a_crash_after_any_effect_changes_nothing(name: str) -> None:
     story = STORIES[name]
