@@ -21,13 +21,14 @@ from .course import Course
 from .room import openings
 from .steps import Steps, Way
 
-_EVERY = 600
+_EVERY = 300
 """Moves (virtual machine and host) of a small zone, where each of them is tried."""
 _TRIES = 24
-"""Ways that one round asks the prover about in larger zones, those of one move and as many of two:
-the search of a loss that has no proof costs some ten milliseconds each."""
-_TOTAL = 240
-"""The same for a whole plan."""
+"""Ways that one round tries in larger zones: so many of one move, then so many of two."""
+_EFFORT = 1_500
+"""What one plan spends on tries at most: each costs `_ASKING`, and one more for everyone without a
+new host, whom the prover searches for again. One is a few milliseconds."""
+_ASKING = 3
 _STUCK = 6
 """Virtual machines without a new host that one round looks at, the largest first."""
 _EACH = 8
@@ -44,49 +45,54 @@ def repair(steps: Steps) -> None:
     Args:
         steps: The plan so far.
     """
-    tries = _TOTAL
-    while not steps.course.proven and steps.left > 0 and tries > 0:
+    effort = _EFFORT
+    while not steps.course.proven and steps.left > 0 and effort > 0:
         board = steps.board(steps.course.moved)
         small = len(board.state.hosts) * len(board.state.vms) <= _EVERY
-        singles = _singles(board, steps.course, small=small)
+        singles = islice(_aimed(steps.course, board, 1), _TRIES)
         pairs = islice(_aimed(steps.course, board, 2), _TRIES)
-        for ways in (singles, pairs):
-            used, done = _try(steps, board, ways, first=not small)
-            tries -= 0 if small else used
+        for ways in (chain(singles, _every(board)) if small else singles, pairs):
+            effort, done = _try(steps, board, ways, effort=effort, first=not small)
             if done:
                 break
         else:
             return
 
 
-def _try(steps: Steps, board: Board, ways: Iterable[Way], *, first: bool) -> tuple[int, bool]:
+def _try(
+    steps: Steps, board: Board, ways: Iterable[Way], *, effort: int, first: bool
+) -> tuple[int, bool]:
     """Make the way that leaves the fewest without a new host, if any leaves fewer than there are.
 
     Args:
         steps: The plan so far.
         board: As things are now.
-        ways: What to try.
+        ways: What to try; twice the same is tried once.
+        effort: How much may be spent.
         first: Take the first that helps.
 
     Returns:
-        How many were tried, and whether one was made.
+        The effort that is left, and whether a way was made.
     """
     best: tuple[int, float, Way] | None = None
-    count = 0
+    seen: set[Way] = set()
     for way in ways:
-        if not _holds(board, way):
+        if effort <= 0:
+            break
+        if way in seen or not _holds(board, way):
             continue
-        count += 1
+        seen.add(way)
+        effort -= _ASKING + len(steps.course.unplaced)
         if not _helps(steps, way):
             continue
         if first or steps.course.proven:
-            return count, True
+            return effort, True
         key = (len(steps.course.unplaced), steps.scores[-1].total)
         if best is None or key < best[:2]:
             best = (*key, way)
         steps.take_back(len(way))
     # What was found once may not be found again, as the search goes on from what it had.
-    return count, best is not None and _helps(steps, best[2])
+    return effort, best is not None and _helps(steps, best[2])
 
 
 def _helps(steps: Steps, way: Way) -> bool:
@@ -114,11 +120,9 @@ def _holds(board: Board, way: Way) -> bool:
     return len(made) == len(way)
 
 
-def _singles(board: Board, course: Course, *, small: bool) -> Iterator[Way]:
-    """Yield ways of one move."""
-    if small:
-        return (((found.vm, found.target),) for found in board.several(_EVERY))
-    return islice(_aimed(course, board, 1), _TRIES)
+def _every(board: Board) -> Iterator[Way]:
+    """Yield every way of one move, those that even out most first."""
+    return (((found.vm, found.target),) for found in board.several(_EVERY))
 
 
 def _aimed(course: Course, board: Board, moves: int) -> Iterator[Way]:

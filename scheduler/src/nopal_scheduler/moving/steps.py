@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The moves of one plan as they are made, and the score after each of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from ..proof import Impossible, NotProven
 from .board import Board
@@ -9,7 +9,7 @@ from .course import Course
 from .plan import GIB, Limits, Move
 from .score import Score
 
-Way = Sequence[tuple[str, int]]
+Way = tuple[tuple[str, int], ...]
 """Moves in their order: a virtual machine and the index of the host that it goes to."""
 
 
