@@ -118,6 +118,21 @@ def test_packings_are_not_taken_on_trust() -> None:
 
 
 @pytest.mark.slow
+def test_a_restart_beside_whom_it_is_now_to_be_apart_from_is_not_taken_over() -> None:
+    hosts = tuple(Host(name, Room(8, 8)) for name in "abc")
+    vms = (Vm("v", Room(1, 4), host="a"), Vm("s", Room(1, 2), host="b", labels={"app": "s"}))
+    before = Cluster(hosts, vms, Redundancy(1))
+    old = Scheduler(before)
+    proof = old.proof()
+    assert proof is not None
+    assert proof.cases[0].restarts == {"v": "b"}
+    apart = (Rule(RuleKind.ANTI_AFFINITY, (("app", "s"),)),)
+    asked = replace(before, vms=(replace(vms[0], rules=apart), vms[1]))
+    verdict = Scheduler(asked, like=old).verdict()
+    assert isinstance(verdict, Proof)
+    assert check_proof(asked, verdict) == ()
+
+
 @pytest.mark.parametrize("changed", ["smaller", "spread", "apart", "together"])
 def test_lists_are_not_taken_on_trust(listed: tuple[Scheduler, Cluster], changed: str) -> None:
     """Fewer virtual machines, and hosts with less room or rules that the old lists do not keep."""

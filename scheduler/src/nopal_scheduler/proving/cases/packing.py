@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from ...model import Vm
 from ...rules import Mask, RuleBook
 from ...state import Amounts, State
 from .ejection import Ejection
 from .exchange import Exchange
 from .item import Effort, Item, Items
 
-Saved = tuple[Amounts, dict[str, int], set[str]]
+Saved = tuple[Amounts, dict[str, int], set[str], dict[str, Vm]]
 
 
 class Packing:
@@ -40,6 +41,8 @@ class Packing:
         self.placed: dict[str, int] = {}
         """Host by virtual machine."""
         self.unplaced: set[str] = set()
+        self._stirred: dict[str, Vm] = {}
+        """Those that rules concern and that came, went or moved since all was in order."""
 
     @property
     def is_settled(self) -> bool:
@@ -52,16 +55,18 @@ class Packing:
 
     def save(self) -> Saved:
         """Return what `restore` needs to undo every change from here on."""
-        return self.left.copy(), dict(self.placed), set(self.unplaced)
+        return self.left.copy(), dict(self.placed), set(self.unplaced), dict(self._stirred)
 
     def restore(self, saved: Saved) -> None:
         """Undo every change since `save`."""
-        self.left[...], self.placed, self.unplaced = saved
+        self.left[...], self.placed, self.unplaced, self._stirred = saved
 
     def put(self, name: str, host: int) -> None:
         """Place one virtual machine on a host that is known to fit."""
         self.unplaced.discard(name)
         self.note(name, host)
+        if self.is_ruled(name):
+            self.stir(self.items[name].vm)
         self.left[:, host] -= self.items[name].needs
 
     def put_if_it_fits(self, name: str, host: int) -> None:
@@ -81,6 +86,12 @@ class Packing:
             self.unplaced.discard(name)
         else:
             self.left[:, host] += self.items[name].needs
+            if self.is_ruled(name):
+                self.stir(self.items[name].vm)
+
+    def stir(self, vm: Vm) -> None:
+        """Take note that one came, went or moved, here or on a host that is not lost."""
+        self._stirred[vm.name] = vm
 
     def take(self, name: str) -> None:
         """Make one virtual machine unplaced."""
@@ -192,8 +203,9 @@ class Packing:
     def _out_of_order(self) -> tuple[str, ...]:
         """Return placed virtual machines whose host is against a rule, with all in place."""
         rules, items = self._state.rules, self.items
-        ruled = [name for name in self.placed if rules.concerns(items[name].vm)]
+        ruled = [n for n in self.placed if rules.concerns(items[n].vm) and self._is_stirred(n)]
         if not ruled:
+            self._stirred.clear()
             return ()
         book, found = self._book(), []
         for name in ruled:
@@ -202,7 +214,18 @@ class Packing:
             if not book.allowed(item.vm, self.usable(item))[host]:
                 found.append(name)
             book.add(item.vm, host)
+        if not found:
+            self._stirred.clear()
         return tuple(found)
+
+    def _is_stirred(self, name: str) -> bool:
+        """Tell whether its rules may have come to be broken: by itself or by one they look at."""
+        vm = self.items[name].vm
+        return name in self._stirred or any(
+            any(rule.required and rule.matches(other.labels) for rule in vm.rules)
+            or any(rule.repels(vm.labels) for rule in other.rules)
+            for other in self._stirred.values()
+        )
 
     def _book(self) -> RuleBook:
         """Return the rules' counts after the loss, with everything that is placed."""

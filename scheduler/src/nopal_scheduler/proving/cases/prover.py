@@ -114,7 +114,7 @@ class CaseProver:
         self._items.forget(name)
         self._forget(vm)
         self._verdict = None
-        self._settle_all({*self._open, *self._related_cases(vm)})
+        self._settle_all(vm, {*self._open, *self._related_cases(vm)})
 
     def verdict(self) -> Verdict:
         """Return the proof of the whole, or what stands against it."""
@@ -180,7 +180,7 @@ class CaseProver:
         again |= self._related_cases(vm)
         if vm.restarts:
             again.update(self._scatter(vm, np.flatnonzero(gone), undo))
-        return self._settle_all(again, undo=undo, stop=stop)
+        return self._settle_all(vm, again, undo=undo, stop=stop)
 
     def _scatter(self, vm: Vm, cases: Counts, undo: dict[int, Saved] | None) -> list[int]:
         """Place a virtual machine in all losses that hit it, where room is free for it at once.
@@ -206,15 +206,17 @@ class CaseProver:
 
     def _settle_all(
         self,
+        vm: Vm,
         cases: set[int],
         *,
         undo: dict[int, Saved] | None = None,
         stop: bool = False,
     ) -> int | None:
-        """Search the losses anew; return the first that fails, None if none does."""
+        """Search losses anew, as one came or went; return the first that fails, or None."""
         failed, effort = None, Effort(_STEPS)
         for case in sorted(cases):
             self._keep(case, undo)
+            self._packings[case].stir(vm)
             before = self._packings[case].left.copy()
             settled = self._packings[case].settle(effort)
             self._left.changed(case, before)
