@@ -71,12 +71,13 @@ def leftovers(state: State | None, name: str) -> list[str]:
     return found
 
 
-def inhabitants(cluster: Cluster) -> dict[int, int | None]:
+def inhabitants(cluster: Cluster) -> dict[int, int]:
     """Every process of the cluster, the guests' among them, and when it started."""
     pids = proc.with_environment(MARKER, marker(cluster.name)[MARKER])
     for namespace in cluster.network.namespaces():
         pids += proc.in_network_namespace(cluster.network.namespace_file(namespace))
-    return {pid: proc.start_time(pid) for pid in pids}
+    # One that has ended since it was listed is none.
+    return {pid: started for pid in pids if (started := proc.start_time(pid)) is not None}
 
 
 def gone_without_a_trace(name: str) -> None:
