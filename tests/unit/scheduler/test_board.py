@@ -18,8 +18,9 @@ from nopal_scheduler.moving.score import DEFAULT_WEIGHTS, Weights
 from nopal_scheduler.moving.search import search
 from nopal_scheduler.scheduler import prover_for
 from nopal_scheduler.state import State
+from support.balancing import broken, without
 from support.killer import overfull
-from support.naiveplacing import fits, holds
+from support.naiveplacing import fits
 from support.tinyclusters import clusters
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
@@ -30,20 +31,6 @@ def now(board: Board, cluster: Cluster) -> Cluster:
     state = board.state
     places = {name: state.hosts[state.host_of(name)].name for name in state.vms}
     return replace(cluster, vms=tuple(replace(vm, host=places[vm.name]) for vm in cluster.vms))
-
-
-def broken(cluster: Cluster) -> int:
-    hosts = {host.name: host for host in cluster.hosts}
-    return sum(
-        not holds(rule, without(cluster, vm.name), vm, hosts[vm.host or ""])
-        for vm in cluster.vms
-        for rule in vm.rules
-        if rule.required
-    )
-
-
-def without(cluster: Cluster, name: str) -> Cluster:
-    return replace(cluster, vms=tuple(vm for vm in cluster.vms if vm.name != name))
 
 
 def possible(cluster: Cluster) -> dict[tuple[str, str], Cluster]:
