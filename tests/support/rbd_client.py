@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of its own, as a guest's QEMU is: opens an image and keeps it open until it ends.
+"""A client of its own, as a guest's QEMU is: opens images and keeps them open until it ends.
 
 Run as a script: orders as JSON on standard input, "open" on standard output when it is.
 """
@@ -16,13 +16,14 @@ def main() -> None:
     cluster = rados.Rados(name=orders["user"], conf=orders["conf"])
     cluster.connect()
     ioctx = cluster.open_ioctx(orders["pool"])
-    image = rbd.Image(ioctx, orders["image"])
+    image, *more = (rbd.Image(ioctx, name) for name in orders["images"])
     if written := orders["written"].encode():
         image.write(written, image.size() - len(written))
         image.flush()
     print("open", flush=True)
     sys.stdin.readline()  # until the parent closes it
-    image.close()
+    for each in (image, *more):
+        each.close()
     ioctx.close()
     cluster.shutdown()
 

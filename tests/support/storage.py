@@ -86,9 +86,9 @@ class Backend(ABC):
 
     @abstractmethod
     def open(
-        self, image: str, *, host: int = 0, lock: bool = False, written: bytes = b"\0"
+        self, image: str, *more: str, host: int = 0, lock: bool = False, written: bytes = b"\0"
     ) -> Client:
-        """Open it as a guest does; with the lock, write at its end."""
+        """Open it as a guest does, and more beside it; with the lock, write at its end."""
 
     @abstractmethod
     def plant(self, image: str, size: int, *, owner: str = "") -> None:
@@ -139,10 +139,12 @@ class FakeBackend(Backend):
         )
 
     def open(
-        self, image: str, *, host: int = 0, lock: bool = False, written: bytes = b"\0"
+        self, image: str, *more: str, host: int = 0, lock: bool = False, written: bytes = b"\0"
     ) -> Client:
         cluster = self.cluster
         name = cluster.open(image, address=self.addresses[host], lock=lock)
+        for other in more:
+            cluster.image(other).watchers[name] = self.addresses[host]
         if lock:
             opened = cluster.image(image)
             opened.content[opened.size - len(written)] = written
@@ -240,7 +242,7 @@ class CephBackend(Backend):
         return made
 
     def open(
-        self, image: str, *, host: int = 0, lock: bool = False, written: bytes = b"\0"
+        self, image: str, *more: str, host: int = 0, lock: bool = False, written: bytes = b"\0"
     ) -> Client:
         inside = ["ip", "netns", "exec", self._namespace] if host else []
         process = subprocess.Popen(
@@ -253,7 +255,7 @@ class CephBackend(Backend):
             "user": f"client.{self.users[host]}",
             "conf": {"mon_host": ",".join(self.ceph.monitors), "key": self.keys[host]},
             "pool": self.POOL,
-            "image": image,
+            "images": [image, *more],
             "written": written.decode() if lock else "",
         }
         assert process.stdin is not None

@@ -100,6 +100,21 @@ async def test_a_killed_writers_leftover_does_not_wait_for_ceph(
     assert backend.left_of(job.image) == [job.image]
 
 
+async def test_a_daemon_that_was_killed_amid_a_conversion_does_not_wait_for_ceph(
+    backend: Backend, pool: StoragePool, server: FileServer
+) -> None:
+    """It had the scratch image and the build open, and qemu-img, a client of its own, the build."""
+    job = image_job(server.serve("/raw", content(NOISE)), NOISE, format="raw")
+    scratch, build = f"{job.image}.1.scratch", f"{job.image}.1"
+    backend.plant(scratch, MIB)
+    backend.plant(build, MIB)
+    daemon, converter = backend.open(scratch, build), backend.open(build)
+    daemon.kill()
+    converter.kill()
+    await fetch(pool, job)
+    assert backend.left_of(job.image) == [job.image]
+
+
 @pytest.mark.usefixtures("late_answers")
 async def test_a_living_writer_of_the_same_epoch_is_left_alone(
     backend: Backend, pool: StoragePool, server: FileServer

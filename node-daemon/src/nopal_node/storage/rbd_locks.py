@@ -45,9 +45,11 @@ def shut_out_dead_writers(pool: RbdPool, image: str) -> None:
             others = pool.foreign_watchers(handle)
             if not others or any(watcher.address not in own for watcher, _ in others):
                 return
-            if all_watchers_answer(ioctx, handle.id()) or len(others) > 1:
+            instances = {instance for _, instance in others}
+            # Ceph does not tell who was silent: of two one may live.
+            if len(instances) > 1 or all_watchers_answer(ioctx, handle.id()):
                 return
-            dead = others[0][1]
+            (dead,) = instances
     except NotFoundError:
         return
     pool.connection.blocklist(dead)

@@ -68,7 +68,9 @@ class RbdStaging(Staging):
 
         with self._pool.ioctx("list images") as ioctx:
             names = rbd.RBD().list(ioctx)
-        for name in names:
+        # A scratch image before its build: the build may have qemu-img's client as well, and one
+        # dead client at a time can be told. Blocklisted for the one, the daemon's leaves the other.
+        for name in sorted(names, reverse=True):
             epoch = build_epoch(job.image, name)
             if epoch is None or epoch > job.epoch:
                 continue
