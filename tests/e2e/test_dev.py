@@ -113,7 +113,6 @@ def test_down_after_ctrl_c(name: str) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(300)
 def test_down_after_a_killed_demo(name: str) -> None:
     """A guest runs, and a supervisor is about to start again what has ended."""
     demo = [sys.executable, "-c", DEMO, name]

@@ -4,7 +4,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
@@ -26,12 +26,14 @@ def suspended(*pids: int) -> Iterator[None]:
         yield
     finally:
         for pid in pids:
-            os.kill(pid, SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, SIGCONT)
 
 
 def _stands(pid: int) -> bool:
     for task in Path(f"/proc/{pid}/task").glob("*/stat"):
-        # The name before it may hold anything, brackets too.
-        if task.read_text().rpartition(")")[2].split()[0] != "T":
-            return False
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            # The name before it may hold anything, brackets too.
+            if task.read_text().rpartition(")")[2].split()[0] != "T":
+                return False
     return True

@@ -62,8 +62,11 @@ class AuditLog:
         for path in sorted(self._folder.glob("audit*.log")):
             with path.open() as lines:
                 for line in lines:
-                    # The last line may be on its way.
-                    if line.endswith("\n") and (found := _allowed(json.loads(line))):
+                    try:
+                        event = json.loads(line)
+                    except json.JSONDecodeError:
+                        continue  # on its way, or cut off as the server was killed
+                    if found := _allowed(event):
                         yield found
 
 

@@ -244,11 +244,11 @@ class TestWorkloads:
                 assert f'"{each["name"]}"' in known, each["name"]
 
     def test_the_bounds_of_imports_reach_the_daemon(self, helm: str) -> None:
-        chart = render(helm, 'node.imports={"downloadGiB": 7, "convertSeconds": 9}')
+        chart = render(helm, 'node.imports={"virtualSizeGiB": 1048576, "convertSeconds": 9}')
         (container,) = self.pod(chart, "DaemonSet", "nopal-node")["containers"]
         found = {each["name"]: each.get("value") for each in container["env"]}
-        assert found["NOPAL_IMPORT_DOWNLOAD_GIB"] == "7"
-        assert found["NOPAL_IMPORT_VIRTUAL_GIB"] == "2048"
+        assert found["NOPAL_IMPORT_DOWNLOAD_GIB"] == "64"
+        assert found["NOPAL_IMPORT_VIRTUAL_GIB"] == "1048576", "not 1.048576e+06"
         assert found["NOPAL_IMPORT_DOWNLOAD_SECONDS"] == "21600"
         assert found["NOPAL_IMPORT_CONVERT_SECONDS"] == "9"
 

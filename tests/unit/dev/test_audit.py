@@ -110,8 +110,10 @@ def test_the_log_is_read_across_its_rotation_and_while_it_is_written(tmp_path: P
     log(tmp_path, event("get", "nodes", BY_ROLE), file="audit-2026-01-01T00-00-00.000.log")
     now = log(tmp_path, event("list", "nodes", BY_ROLE))
     with (tmp_path / "audit.log").open("a") as file:
-        file.write('{"verb": "wat')
-    assert [request.verb for request in now.allowed()] == ["get", "list"]
+        # A server that was killed amid a line, its successor's, and one on its way.
+        file.write(f'{{"verb": "wat{json.dumps(event("patch", "nodes", BY_ROLE))}\n')
+        file.write(f'{json.dumps(event("create", "nodes", BY_ROLE))}\n{{"ver')
+    assert [request.verb for request in now.allowed()] == ["get", "list", "create"]
 
 
 class TestWholeRuns:

@@ -15,7 +15,7 @@ FINAL = frozenset(
     {"ChecksumMismatch", "ConversionTooSlow", "DownloadRefused", "FormatMismatch", "ImageTooLarge",
      "UnsafeImage"}
 )  # fmt: skip
-"""Reasons that lie in the Image or in its file: another try would end the same."""
+"""Reasons that lie in the Image, its file or a limit: another try would end the same."""
 
 
 def is_final(problem: NopalError) -> bool:

@@ -170,8 +170,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _too_slow(limits: ImportLimits) -> TerminalError:
     return TerminalError(
         "ConversionTooSlow",
-        f"its conversion was not done after {limits.convert_seconds:g} s: convert it to raw"
-        " beforehand",
+        f"its conversion was not done within {limits.convert_seconds:g} s: convert it to raw"
+        " beforehand, or raise node.imports.convertSeconds and make the Image anew",
     )
 
 
