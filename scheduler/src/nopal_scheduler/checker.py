@@ -344,7 +344,7 @@ def _over(used: Room, capacity: Room) -> Iterator[str]:
 
 
 def _words(rule: Rule) -> str:
-    selector = ",".join(f"{key}={value}" for key, value in rule.selector)
+    selector = ",".join(f"{key}={value}" for key, value in rule.selector) or "any"
     return f"{rule.kind.value} to {selector} over {rule.topology}"
 
 

@@ -21,6 +21,8 @@ to 0.88 to 0.95 of what packings could: see docs/scheduler.md."""
 _TRIES = 8
 """Hosts that one placement asks the prover about, the best ones first; the answer says how many
 more there are."""
+_MISSED = 2
+"""The same for one that others wait for where nothing is proven: all their losses are searched."""
 
 
 class Scheduler:
@@ -68,9 +70,10 @@ class Scheduler:
         """
         refused = []
         candidates, is_missed = self._candidates(vm), self._is_missed(vm)
-        for host in candidates[:_TRIES]:
+        for tried, host in enumerate(candidates[:_TRIES]):
             why = self._prover.admit(vm, host)
-            if why is None or (is_missed and self._makes_whole(vm, host)):
+            hopes = is_missed and tried < _MISSED
+            if why is None or (hopes and self._makes_whole(vm, host)):
                 return Placement(self.state.hosts[host].name)
             refused.append(not_admitted(self.state, host, why))
         refused += (not_asked(self.state, host) for host in candidates[_TRIES:])

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from nopal_scheduler.checker import check_proof
 from nopal_scheduler.model import HOST, Cluster, Host, Redundancy, Room, Rule, RuleKind, Vm
 from nopal_scheduler.proof import Impossible, NotProven, Proof
+from nopal_scheduler.proving.cases.item import Effort
+from nopal_scheduler.proving.cases.packing import Packing
 from nopal_scheduler.proving.cases.prover import CaseProver, count_cases
 from nopal_scheduler.state import State
 from support.killer import find_proof, killed
@@ -263,3 +265,49 @@ def test_losing_every_domain_is_impossible() -> None:
 @pytest.mark.parametrize(("domains", "failures", "cases"), [(5, 1, 5), (5, 2, 15), (4, 3, 14)])
 def test_how_many_losses_there_are(domains: int, failures: int, cases: int) -> None:
     assert count_cases(domains, failures) == cases
+
+
+def test_one_without_labels_is_apart_from_who_wants_nobody_near() -> None:
+    """An empty selector matches it: its restart is looked at again when such a rule comes."""
+    hosts = tuple(Host(name, Room(8, 8)) for name in "abc")
+    there = Vm("v", Room(1, 4), host="a")
+    cluster = Cluster(hosts, (there,), Redundancy(1))
+    prover = CaseProver(State(cluster))
+    target = prover._packings[0].placed["v"]
+    nobody = (Rule(RuleKind.ANTI_AFFINITY, ()),)
+    assert prover.admit(Vm("alone", Room(1, 1), rules=nobody, restarts=False), target) is None
+    verdict = prover.verdict()
+    assert isinstance(verdict, Proof)
+    assert check_proof(cluster_of(prover, cluster), verdict) == ()
+
+
+def test_few_losses_at_a_time_are_searched_in_vain_and_all_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two that are too large leave every loss open; with one gone all are searched and proven."""
+    monkeypatch.setattr("nopal_scheduler.proving.cases.prover._AGAIN", 1)
+    hosts = tuple(Host(f"h{n}", Room(99, 10)) for n in range(6))
+    small = tuple(Vm(f"v{n}", Room(1, 2), host=f"h{n}") for n in range(6))
+    cluster = Cluster(hosts, small, Redundancy(1))
+    prover = CaseProver(State(cluster))
+    searched: list[Packing] = []
+    settle = Packing.settle
+
+    def counted(packing: Packing, effort: Effort) -> bool:
+        searched.append(packing)
+        return settle(packing, effort)
+
+    monkeypatch.setattr(Packing, "settle", counted)
+    for n in range(6):
+        prover.add(Vm(f"large{n}", Room(1, 8)), n)
+    assert not prover.is_proven
+    assert len(prover._open) == 6
+    searched.clear()
+    prover.remove("large0")
+    assert len(searched) == 1, "it failed: the others wait"
+    for n in range(1, 6):
+        prover.remove(f"large{n}")
+    assert prover.is_proven
+    verdict = prover.verdict()
+    assert isinstance(verdict, Proof)
+    assert check_proof(cluster_of(prover, cluster), verdict) == ()

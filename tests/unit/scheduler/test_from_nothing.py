@@ -11,6 +11,9 @@ import pytest
 from nopal_scheduler import Cluster, Host, Placement, Proof, Redundancy, Room, Scheduler, Vm
 from nopal_scheduler.checker import check_proof
 from nopal_scheduler.model import HOST, Rule, RuleKind
+from nopal_scheduler.placing.place import ranking
+from nopal_scheduler.proving.backups.prover import BackupProver
+from nopal_scheduler.state import State
 
 GIB = 1 << 30
 SIZES = (2, 4, 8, 16, 24, 32, 48)
@@ -131,6 +134,34 @@ def test_a_restart_beside_whom_it_is_now_to_be_apart_from_is_not_taken_over() ->
     verdict = Scheduler(asked, like=old).verdict()
     assert isinstance(verdict, Proof)
     assert check_proof(asked, verdict) == ()
+
+
+@pytest.mark.parametrize(("before", "now"), [(3, 2), (3, 1), (2, 1), (2, 3), (1, 2)])
+def test_lists_for_another_number_of_losses(before: int, now: int) -> None:
+    hosts = tuple(Host(f"h{n}", Room(100, 16)) for n in range(6))
+    vms = tuple(Vm(f"v{n}", Room(1, 2), host=f"h{n % 6}") for n in range(9))
+    old = BackupProver(State(Cluster(hosts, vms, Redundancy(before))))
+    asked = Cluster(hosts, vms, Redundancy(now))
+    verdict = BackupProver(State(asked), old).verdict()
+    assert isinstance(verdict, Proof)
+    assert check_proof(asked, verdict) == ()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 14])
+def test_one_that_gets_no_list_does_not_cost_others_theirs(seed: int) -> None:
+    """Filled, then two more that are there anyway: beside the old one no more go without."""
+    chance = random.Random(seed)  # noqa: S311 - loads, not secrets
+    hosts = tuple(Host(f"h{n:02}", Room(1000, 64)) for n in range(12))
+    state = State(Cluster(hosts, (), Redundancy(2)))
+    prover, refused = BackupProver(state), 0
+    while refused < 15:
+        vm = Vm(f"v{len(state.vms) + refused:03}", Room(1, chance.choice((3, 5, 7, 11, 13))))
+        refused += all(prover.admit(vm, host) is not None for host in ranking(state, vm)[:8])
+    for name in ("w0", "w1"):
+        prover.add(Vm(name, Room(1, 3)), int(state.free[1].argmax()))
+    there = (replace(vm, host=hosts[state.host_of(n)].name) for n, vm in state.vms.items())
+    again = BackupProver(State(Cluster(hosts, tuple(there), Redundancy(2))), prover)
+    assert 0 < len(again.unplaced) <= len(prover.unplaced)
 
 
 @pytest.mark.parametrize("changed", ["smaller", "spread", "apart", "together"])

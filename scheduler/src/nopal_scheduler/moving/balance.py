@@ -42,7 +42,8 @@ def balance(
 ) -> Plan:
     """Return moves that lower the score; a missing proof comes first, then draining hosts.
 
-    At no step is the score above that of the beginning, but between two moves that change places.
+    At no step is the score above that of the beginning, but between two moves that change places,
+    and off a draining host, which is left even if more are without proof then.
     Nothing is moved off a blocked host, and nothing that is not movable.
 
     Args:

@@ -82,6 +82,8 @@ class Course:
                 verdict = self._prover.verdict()
                 self._prover.remove(name)
                 self._prover.add(vm, source)
+                if self._prover.is_proven:
+                    self._unplaced = ()
                 return verdict if isinstance(verdict, NotProven | Impossible) else None
         self._before.append(self._unplaced)
         self._unplaced = left

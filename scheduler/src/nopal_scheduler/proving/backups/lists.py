@@ -92,6 +92,8 @@ class BackupLists:
 
         Affinity and spread aside: those hold, or do not, when all have their lists.
         """
+        if len(hosts) != self._failures:
+            return False
         lost, needs = self.home(vm), self._state.needs(vm)[:, None]
         for host in hosts:
             if not self._allowed(vm, lost)[host]:
@@ -100,7 +102,7 @@ class BackupLists:
             if (load > self._state.free)[:, host].any():
                 return False
             lost = (*lost, int(self._domain[host]))
-        return len(hosts) == self._failures
+        return True
 
     def find(self, vm: Vm, *, push: bool = False) -> tuple[Hosts | None, Trigger]:
         """Find a list; changes nothing.

@@ -10,7 +10,7 @@ from ...proof import Case, Impossible, NotProven, Proof, Verdict
 from ...rules import Mask
 from ...state import Amounts, State
 from .bounds import host_bound, room_bound
-from .lists import BackupLists
+from .lists import BackupLists, Hosts
 from .pairs import Trigger
 from .rehoming import Rehoming, Stuck
 
@@ -228,7 +228,9 @@ class BackupProver:
         for vm in sorted(self._state.vms.values(), key=lists.order):
             if not vm.restarts or vm.name not in old:
                 continue
-            hosts = tuple(index.get(before.hosts[host].name, -1) for host in old[vm.name])
+            # The beginning of a list is one for fewer losses.
+            known = old[vm.name][: self._failures]
+            hosts = tuple(index.get(before.hosts[host].name, -1) for host in known)
             if -1 not in hosts and lists.takes(vm, hosts):
                 lists.give(vm, hosts)
                 found.append(vm)
@@ -237,9 +239,10 @@ class BackupProver:
                 lists.drop(self._state.vms[name])
 
     def _begin(self, lists: BackupLists) -> None:
-        """Find lists for all, anew from nothing while some are left without one."""
+        """Find lists for all, anew from nothing while some are left without one; keep the best."""
         hard: set[str] = set()
-        for tried in range(_ROUNDS):
+        best: tuple[dict[str, Hosts], dict[str, Trigger]] | None = None
+        for _ in range(_ROUNDS):
             waiting = [v for v in self._state.vms.values() if v.restarts and v.name not in lists]
             self._retry([vm for vm in waiting if vm.name in hard], _PUSHED)
             self._retry([vm for vm in waiting if vm.name not in lists], _PUSHED)
@@ -248,9 +251,17 @@ class BackupProver:
             if not self._unproven or isinstance(self._not_proven(), Impossible):
                 return
             hard |= self._unproven.keys()
-            if tried < _ROUNDS - 1:
-                for name, _ in tuple(lists.items()):
-                    lists.drop(self._state.vms[name])
+            if best is None or len(self._unproven) < len(best[1]):
+                best = dict(lists.items()), dict(self._unproven)
+            self._drop_all(lists)
+        if best is not None:
+            for name, hosts in best[0].items():
+                lists.give(self._state.vms[name], hosts)
+            self._unproven, self._verdict = best[1], None
+
+    def _drop_all(self, lists: BackupLists) -> None:
+        for name, _ in tuple(lists.items()):
+            lists.drop(self._state.vms[name])
 
     def _retry(self, vms: Iterable[Vm], pushing: int = _RETRIED) -> None:
         """Find lists for virtual machines that have none, the hardest first."""

@@ -65,6 +65,8 @@ class Effort:
     def __init__(self, steps: int, ejections: int = 0) -> None:
         self._left = steps
         self._ejections = ejections
+        self.ejected = 0
+        """How many ejections were asked for."""
 
     def spend(self) -> bool:
         """Take one step; tell whether there was one left."""
@@ -73,5 +75,5 @@ class Effort:
 
     def spend_ejection(self) -> bool:
         """Take one ejection; tell whether there was one left."""
-        self._ejections -= 1
-        return self._ejections >= 0
+        self.ejected += 1
+        return self.ejected <= self._ejections
