@@ -168,8 +168,8 @@ class _Search:
         reserve = np.sort(lost, axis=0)[-failures:].sum(axis=0)
         room = np.maximum(free.sum(axis=1) - reserve, 0)
         weights = sum(share.weight for share in self._shares)
-        each = [share.weight * _needs(state, share.vm) for share in self._shares]
-        wanted = np.sum(each, axis=0) / weights
+        each = state.columns(share.vm.needs for share in self._shares).astype(np.float64)
+        wanted = each @ [share.weight for share in self._shares] / weights
         counts = room[wanted > 0] / wanted[wanted > 0]
         return int(counts.min()) if len(counts) else self._most
 
@@ -195,15 +195,6 @@ class _Search:
             while f"{vm.name}+{numbers[i]}" in self._taken:
                 numbers[i] += 1
             yield vm.name, replace(vm, name=f"{vm.name}+{numbers[i]}", host=None)
-
-
-def _needs(state: State, vm: Vm) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    amounts = (
-        vm.needs.cpu,
-        vm.needs.memory,
-        *(vm.needs.more.get(n, 0) for n in state.resources[2:]),
-    )
-    return np.array(amounts, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

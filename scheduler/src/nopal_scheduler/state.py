@@ -36,10 +36,10 @@ class State:
         more = {n for host in cluster.hosts for n in host.capacity.more}
         more.update(n for vm in cluster.vms for n in vm.needs.more)
         self.resources: tuple[str, ...] = ("cpu", "memory", *sorted(more))
-        self.capacity: Amounts = self._columns(host.capacity for host in self.hosts)
+        self.capacity: Amounts = self.columns(host.capacity for host in self.hosts)
         self.scale: npt.NDArray[np.float64] = np.maximum(self.capacity, 1).astype(np.float64)
         """What shares are taken of: the capacity, and 1 where there is none."""
-        self.free: Amounts = self._columns(host.free for host in self.hosts)
+        self.free: Amounts = self.columns(host.free for host in self.hosts)
         self.takes: Mask = np.array([not host.refusal for host in self.hosts], dtype=np.bool_)
         self.topologies = Topologies(self.hosts)
         self.rules = RuleBook(self.topologies, len(self.hosts))
@@ -105,7 +105,7 @@ class State:
         unknown = self._unknown(room)
         if unknown:
             raise ValueError(f"no host has {unknown[0]}")
-        return self._columns((room,))[:, 0]
+        return self.columns((room,))[:, 0]
 
     def eligible(self, vm: Vm) -> Mask:
         """Return the hosts that may take it, room and rules aside: do not change the array."""
@@ -153,7 +153,8 @@ class State:
             return ()
         return tuple(sorted(n for n in room.more if room.more[n] and n not in self.resources))
 
-    def _columns(self, rooms: Iterable[Room]) -> Amounts:
+    def columns(self, rooms: Iterable[Room]) -> Amounts:
+        """Return amounts as a column each, by resource; resources without a row are left out."""
         names = self.resources[2:]
         columns = [(r.cpu, r.memory, *(r.more.get(n, 0) for n in names)) for r in rooms]
         return np.array(columns, dtype=np.int64).reshape(-1, len(self.resources)).T.copy()

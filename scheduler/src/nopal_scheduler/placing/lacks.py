@@ -58,11 +58,9 @@ def too_large(state: State, vm: Vm) -> Iterator[Advice]:
     if not usable or any(could_ever(host, vm.needs) for host in usable):
         return
     of = "a larger host" if len(usable) == len(open_hosts) else "a larger host that it may use"
-    there = [_amounts(state, host.free) for host in usable]
-    most, needs = (
-        [max(0, *column) for column in zip(*there, strict=True)],
-        _amounts(state, vm.needs),
-    )
+    there = state.columns(host.free for host in usable)
+    most: list[int] = np.maximum(there.max(axis=1), 0).tolist()
+    needs: list[int] = state.columns((vm.needs,))[:, 0].tolist()
     beyond = [
         f"{amount_of(name, need)} ({_largest(name, has)})"
         for name, need, has in zip(state.resources, needs, most, strict=True)
@@ -72,10 +70,6 @@ def too_large(state: State, vm: Vm) -> Iterator[Advice]:
         rows = [r for r, need in enumerate(needs) if need]
         beyond = [f"{_quantities(state, rows, needs)} at once"]
     yield Advice(f"{of}, with {joined(beyond)}")
-
-
-def _amounts(state: State, room: Room) -> list[int]:
-    return [room.cpu, room.memory, *(room.more.get(name, 0) for name in state.resources[2:])]
 
 
 def _largest(resource: str, count: int) -> str:

@@ -91,7 +91,7 @@ def _room(trial: _Trial, answer: NoPlacement) -> Iterator[str]:
     apart = trial.apart(trial.cluster.redundancy.failures + 1)
     for resource, missing in sorted(short.items()):
         # Pieces of room may be too small for it: then as much as it needs itself.
-        for count in sorted({missing, max(missing, _amount(trial.vm.needs, resource))}):
+        for count in sorted({missing, max(missing, _by_resource(trial.vm.needs).get(resource, 0))}):
             more = _only(resource, count)
             for hosts in (*([each] for each in apart), apart):
                 if trial.admits(_with_room(trial.cluster, hosts, more)):
@@ -106,8 +106,7 @@ def _room(trial: _Trial, answer: NoPlacement) -> Iterator[str]:
 
 
 def _free(more: Room, hosts: Sequence[Host]) -> str:
-    amounts = {"cpu": more.cpu, "memory": more.memory, **more.more}
-    what = joined([amount_of(name, count) for name, count in amounts.items() if count])
+    what = joined([amount_of(name, count) for name, count in _by_resource(more).items() if count])
     names = joined([host.name for host in hosts])
     return f"if another {what} were free on {'each of ' * (len(hosts) > 1)}{names}"
 
@@ -162,6 +161,5 @@ def _with_room(cluster: Cluster, hosts: Sequence[Host], more: Room) -> Cluster:
     return replace(cluster, hosts=tuple(changed))
 
 
-def _amount(room: Room, resource: str) -> int:
-    known = {"cpu": room.cpu, "memory": room.memory, **room.more}
-    return known.get(resource, 0)
+def _by_resource(room: Room) -> dict[str, int]:
+    return {"cpu": room.cpu, "memory": room.memory, **room.more}
