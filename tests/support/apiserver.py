@@ -7,6 +7,7 @@ Nothing of the product's own client is in between, so that a test sees the serve
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from nopal_api.kinds import Kind
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_NOT_YET = "There can be a delay between when CustomResourceDefinitions are created"
 
 
 class Answer(NamedTuple):
@@ -52,8 +54,14 @@ class ApiServer:
         return self._call("GET", _path(kind, namespace, name))
 
     def create(self, kind: Kind, body: Mapping[str, Any]) -> Answer:
+        """Create an object, again while the server says that it does not know a new kind yet."""
         namespace = body["metadata"].get("namespace", "")
-        return self._call("POST", _path(kind, namespace), _typed(kind, body))
+        deadline = time.monotonic() + 30
+        while True:
+            answer = self._call("POST", _path(kind, namespace), _typed(kind, body))
+            if _NOT_YET not in answer.message or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.5)
 
     def replace(self, kind: Kind, body: Mapping[str, Any]) -> Answer:
         meta = body["metadata"]

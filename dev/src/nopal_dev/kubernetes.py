@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nopal_dev.commands import run
-from nopal_dev.errors import CommandError
+from nopal_dev.errors import CommandError, NotReadyError
 
 _NOT_YET = "There can be a delay between when CustomResourceDefinitions are created"
 _CRD_SECONDS = 30.0
@@ -47,27 +47,27 @@ class Kubectl:
             else:
                 return
 
-    def await_kind(self, kind: str, namespace: str) -> None:
-        """Wait until the API server takes objects of a kind of ours; raises CommandError.
+    def await_finalizer(self, body: Mapping[str, Any]) -> None:
+        """Wait until an object like this would be created with a finalizer; raises DevError.
 
-        A mutating policy refuses every object of a kind until its own list of kinds has the new
-        one, some seconds after the CRD is Established.
+        A mutating policy acts a moment after it was made. From then on it refuses every object of
+        a kind until its own list of kinds, read every 5 s, has that kind.
         """
-        name = {"name": "is-this-kind-known", "namespace": namespace}
-        nothing = {"apiVersion": "nopal.dev/v1alpha1", "kind": kind, "metadata": name}
-        options = ["--dry-run=server", "--validate=false"]
+        options = ["--dry-run=server", "-o", "json", "-f", "-"]
         deadline = time.monotonic() + _CRD_SECONDS
         while True:
             try:
-                self.run("create", *options, "-f", "-", stdin=json.dumps(nothing))
+                answer = self.run("create", *options, stdin=json.dumps(body))
             except CommandError as error:
-                if _NOT_YET not in error.output:
-                    return  # It knows the kind well enough to refuse an object without a spec.
-                if time.monotonic() > deadline:
+                if _NOT_YET not in error.output or time.monotonic() > deadline:
                     raise
-                time.sleep(0.5)
             else:
-                return
+                if json.loads(answer)["metadata"].get("finalizers"):
+                    return
+                if time.monotonic() > deadline:
+                    problem = f"no policy gave it a finalizer within {_CRD_SECONDS:.0f} s"
+                    raise NotReadyError(f"{body['kind']}, tried without creating it", problem)
+            time.sleep(0.5)
 
     def get(self, *args: str) -> Any:
         """``kubectl get ... -o json``, parsed; None where nothing is."""

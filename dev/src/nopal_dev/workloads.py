@@ -7,7 +7,7 @@ as processes, with the ServiceAccounts' real tokens, the daemons' bound to their
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ OPERATOR = "operator"
 _WORKLOAD_KINDS = ("Deployment", "DaemonSet")
 _TOKEN_LIFE = "8760h"  # noqa: S105 - a duration
 _ROOT = Path(__file__).parents[3]
+_CHART = _ROOT / "charts" / "nopal"
+_EXAMPLES = _ROOT / "examples"
 
 
 class Workloads:
@@ -60,29 +62,24 @@ class Workloads:
         self._processes = processes
         self._binaries = binaries
 
-    def install(self, values: Mapping[str, Any] | None = None, *, root: Path = _ROOT) -> None:
+    def install(self, values: Mapping[str, Any] | None = None) -> None:
         """Apply the chart without its workloads: CRDs first, for the rest may use them.
 
         Args:
             values: Chart values over those that fit this cluster.
-            root: The checkout.
         """
         kubectl = self._control_plane.kubectl
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         kubectl.apply([namespace])
-        objects = self._chart(values or {}, root)
+        objects = self._chart(values or {})
         crds = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
-        if not crds:
-            crds = [yaml.safe_load(path.read_text()) for path in sorted(root.glob("crds/*.yaml"))]
-        if crds:
-            kubectl.apply(crds)
-            names = [f"crd/{each['metadata']['name']}" for each in crds]
-            kubectl.run("wait", "--for=condition=Established", "--timeout=30s", *names)
+        kubectl.apply(crds)
+        names = [f"crd/{each['metadata']['name']}" for each in crds]
+        kubectl.run("wait", "--for=condition=Established", "--timeout=30s", *names)
         left_out = (*_WORKLOAD_KINDS, "CustomResourceDefinition")
-        if rest := [each for each in objects if each["kind"] not in left_out]:
-            kubectl.apply(rest)
-        for crd in crds:
-            kubectl.await_kind(crd["spec"]["names"]["kind"], NAMESPACE)
+        kubectl.apply([each for each in objects if each["kind"] not in left_out])
+        for each in _with_finalizer():
+            kubectl.await_finalizer(each)
 
     def put_keys(self, ceph: Ceph) -> None:
         """Make the hosts' Ceph users and the Secret ``ceph`` with their keys."""
@@ -183,12 +180,9 @@ class Workloads:
         """End a host's daemon and start it again with the same settings."""
         return self._processes.restart(self.daemon_name(node))
 
-    def _chart(self, values: Mapping[str, Any], root: Path) -> Sequence[Mapping[str, Any]]:
-        chart = root / "charts" / "nopal"
-        if not (chart / "Chart.yaml").exists():
-            return []
+    def _chart(self, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         fitting = {"nodeSecrets": {"ceph": [SECRET]}}
-        argv = [str(self._binaries.helm), "template", "nopal", str(chart), "-f", "-"]
+        argv = [str(self._binaries.helm), "template", "nopal", str(_CHART), "-f", "-"]
         options = ["--namespace", NAMESPACE, "--include-crds"]
         text = run([*argv, *options], stdin=json.dumps({**fitting, **values}))
         return [each for each in yaml.safe_load_all(text) if each]
@@ -210,3 +204,13 @@ class Workloads:
             namespace=NAMESPACE,
         )
         return path
+
+
+def _with_finalizer() -> Iterator[dict[str, Any]]:
+    """An object of each kind to which the chart's policy gives a finalizer."""
+    host = {"apiVersion": "nopal.dev/v1alpha1", "kind": "Host", "metadata": {}, "spec": {}}
+    texts = [path.read_text() for path in sorted(_EXAMPLES.glob("*.yaml"))]
+    for each in (host, *yaml.safe_load_all("\n---\n".join(texts))):
+        if each["kind"] != "Zone":
+            namespace = {"namespace": NAMESPACE} if "namespace" in each["metadata"] else {}
+            yield {**each, "metadata": {"name": "is-this-kind-known", **namespace}}
