@@ -54,7 +54,7 @@ class SlowKube(KubeApi):
     async def apply_status(self, *_: Any, **__: Any) -> Body:
         raise NotImplementedError
 
-    async def set_finalizers(self, *_: Any, **__: Any) -> None:
+    async def set_finalizers(self, *_: Any, **__: Any) -> Body:
         raise NotImplementedError
 
     async def replace(self, kind: Kind, body: Body) -> Body:

@@ -93,16 +93,7 @@ class Effects:
         elif isinstance(step, ApplyStatus):
             await self._apply(step, written)
         elif isinstance(step, SetFinalizers):
-            record = written.get(step.record.key, step.record)
-            await self._api.set_finalizers(
-                _KINDS[record.key.kind],
-                namespace=record.namespace,
-                name=record.name,
-                uid=record.uid,
-                resource_version=record.resource_version,
-                finalizers=step.finalizers,
-            )
-            log.info("finalizers written", key=str(record.key), finalizers=list(step.finalizers))
+            await self._finalize(written.get(step.record.key, step.record), step.finalizers)
         elif isinstance(step, ConfirmGone):
             await self._confirm_gone(step)
         else:
@@ -126,6 +117,29 @@ class Effects:
             said=[f"{c['type']}={c['reason']}" for c in step.status.get("conditions", ())],
         )
         self._on_change(record.key)
+
+    async def _finalize(self, record: Record, finalizers: tuple[str, ...]) -> None:
+        """Write the finalizers, and know at once what came of it.
+
+        The watch tells it too, but not before others that change by it have asked about the object:
+        until then it would be written again, and refused.
+        """
+        kind = _KINDS[record.key.kind]
+        after = await self._api.set_finalizers(
+            kind,
+            namespace=record.namespace,
+            name=record.name,
+            uid=record.uid,
+            resource_version=record.resource_version,
+            finalizers=finalizers,
+        )
+        log.info("finalizers written", key=str(record.key), finalizers=list(finalizers))
+        if record.deleting and not finalizers:
+            news = self._cache.offer_deleted(kind, record.body)
+        else:
+            news = self._cache.offer(kind, after)
+        if news:
+            self._on_change(record.key)
 
     async def _confirm_gone(self, step: ConfirmGone) -> None:
         body = await self._read(step.key)

@@ -52,9 +52,9 @@ class World:
             status=status,
         )
 
-    async def finalize(self, kind: Kind, body: Body, finalizers: tuple[str, ...]) -> None:
+    async def finalize(self, kind: Kind, body: Body, finalizers: tuple[str, ...]) -> Body:
         record = make_record(kind, await self.read(kind, body))
-        await self.api.set_finalizers(
+        return await self.api.set_finalizers(
             kind,
             namespace=record.namespace,
             name=record.name,

@@ -287,6 +287,9 @@ async def test_a_finalizer_holds_a_deletion(world: World) -> None:
     await world.delete(VIRTUAL_MACHINE, made)  # again: the same
     body = await world.apply(VIRTUAL_MACHINE, made, A, {"power": "Stopped"})
     assert body["status"]["power"] == "Stopped"
+    kept = await world.finalize(VIRTUAL_MACHINE, made, ("example.com/other",))
+    assert kept["metadata"]["finalizers"] == ["example.com/other"]
+    assert int(version(kept)) > int(version(body))
     await world.finalize(VIRTUAL_MACHINE, made, ())
     with pytest.raises(NotFoundError):
         await world.read(VIRTUAL_MACHINE, made)

@@ -148,3 +148,27 @@ async def test_who_waits_hears_of_room_that_was_only_reserved(lab: Lab, ending: 
     assert second in lab.dirty
     await lab.act(second)
     assert lab.said(second).reason == "Assigned"
+
+
+@pytest.mark.parametrize("others", [(), ("foregroundDeletion",)])
+async def test_an_object_that_is_let_go_is_let_go_once(lab: Lab, others: tuple[str, ...]) -> None:
+    """Its disk, which is free now, is news of it before the watch tells of its end."""
+    await lab.act(VM)
+    await lab.release(VM)
+    lab.kube.remove(VIRTUAL_MACHINE, "vm1", "default")
+    body = await lab.kube.get(VIRTUAL_MACHINE, namespace="default", name="vm1")
+    meta = body["metadata"]
+    await lab.kube.set_finalizers(
+        VIRTUAL_MACHINE,
+        namespace="default",
+        name="vm1",
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        finalizers=(*meta["finalizers"], *others),
+    )
+    lab.kube.calls.clear()
+    await lab.act(VM)
+    assert VM in lab.dirty
+    await lab.act_on_what_is_known(VM)
+    assert lab.writes_of("VirtualMachine") == ["set_finalizers"]
+    assert lab.world.vm(VM) is None if not others else lab.is_there(VM)

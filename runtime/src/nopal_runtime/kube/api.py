@@ -80,8 +80,11 @@ class KubeApi(ABC):
         uid: str,
         resource_version: str,
         finalizers: Sequence[str],
-    ) -> None:
-        """Replace the finalizers of exactly that object at exactly that version."""  # fmt: skip
+    ) -> Body:
+        """Replace the finalizers of exactly that object at exactly that version.
+
+        One that is being deleted is gone with its last finalizer.
+        """
 
     @abstractmethod
     async def replace(self, kind: Kind, body: Body) -> Body:

@@ -160,10 +160,10 @@ class KubeClient(KubeApi):
         uid: str,
         resource_version: str,
         finalizers: Sequence[str],
-    ) -> None:
+    ) -> Body:
         """Replace the finalizers of exactly that object at exactly that version."""
         meta = {"uid": uid, "resourceVersion": resource_version, "finalizers": [*finalizers]}
-        await self._call(
+        return await self._call(
             "set_finalizers",
             kind,
             "PATCH",

@@ -178,7 +178,7 @@ class FakeKube(KubeApi):
         uid: str,
         resource_version: str,
         finalizers: Sequence[str],
-    ) -> None:
+    ) -> Body:
         """Replace the finalizers of exactly that object at exactly that version."""
         call = await self._before("set_finalizers", kind, namespace, name)
         found = self._find(kind, namespace, name)
@@ -190,7 +190,9 @@ class FakeKube(KubeApi):
         old = _copy(found.body)
         found.body["metadata"]["finalizers"] = [*finalizers]
         self._changed(found, old)
+        made = found.wire()
         await self._after(call)
+        return made
 
     async def replace(self, kind: Kind, body: Body) -> Body:
         """Replace the object whole, its status left as it is."""

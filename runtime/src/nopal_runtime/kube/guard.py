@@ -70,10 +70,10 @@ class GuardedKube(KubeApi):
         uid: str,
         resource_version: str,
         finalizers: Sequence[str],
-    ) -> None:
+    ) -> Body:
         """Pass if allowed."""
         self._check()
-        await self._api.set_finalizers(
+        return await self._api.set_finalizers(
             kind,
             namespace=namespace,
             name=name,
