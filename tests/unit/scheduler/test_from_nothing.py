@@ -15,6 +15,8 @@ from nopal_scheduler.placing.place import ranking
 from nopal_scheduler.proving.backups.prover import BackupProver
 from nopal_scheduler.state import State
 
+pytestmark = pytest.mark.slow
+
 GIB = 1 << 30
 SIZES = (2, 4, 8, 16, 24, 32, 48)
 KINDS = (

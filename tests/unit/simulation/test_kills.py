@@ -12,6 +12,8 @@ from support.simulation import OPERATOR, Simulation, simulate
 from support.simulation_facts import check, difference, facts
 from support.simulation_stories import cluster, of_vm, power, remove_vm, uses, vm
 
+pytestmark = pytest.mark.slow
+
 DELAYS = (0.0, 0.05, 0.4, 1.3)
 """Seconds after the user's deed."""
 OUTAGE = 40.0

@@ -12,6 +12,8 @@ import pytest
 from support.simulation import Simulation, simulate
 from support.simulation_walk import Walk
 
+pytestmark = pytest.mark.slow
+
 ONE = os.environ.get("NOPAL_WALK")
 SEEDS = [int(ONE)] if ONE else range(int(os.environ.get("NOPAL_WALKS", "30")))
 STEPS = 25

@@ -31,6 +31,8 @@ from support.simulation_stories import (
     vm,
 )
 
+pytestmark = pytest.mark.slow
+
 UNTIL_ALL_IS_KNOWN = RESYNC_SECONDS + 45
 
 
