@@ -193,13 +193,12 @@ class GuestSteps:
         if record is None or record.uid != disk.uid or not self._is_claimed(record):
             raise self._not_claimed(disk)
         pool = (await self.state.pools.at(disk.location)).storage
-        found = await self.state.threads.run(pool.info, disk.location.image)
-        if found is None or found.epoch != self._assignment.epoch:
-            epoch = found.epoch if found is not None else "none"
+        epoch = await self.state.threads.run(pool.epoch, disk.location.image)
+        if epoch != self._assignment.epoch:
             raise TransientError(
                 "OwnershipUnclear",
-                f"RBD image {disk.location.image} has epoch {epoch} and this assignment"
-                f" {self._assignment.epoch}: another host may be starting the guest",
+                f"RBD image {disk.location.image} has epoch {epoch or 'none'} and this"
+                f" assignment {self._assignment.epoch}: another host may be starting the guest",
             )
 
     def _not_claimed(self, disk: AssignedDisk) -> TransientError:

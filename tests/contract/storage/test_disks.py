@@ -160,11 +160,13 @@ def test_an_epoch_only_rises(pool: StoragePool) -> None:
     wanted = disk(uid())
     pool.ensure_disk(wanted)
 
-    def epoch() -> int:
+    def epoch() -> int | None:
         found = pool.info(wanted.image)
         assert found is not None
+        assert found.epoch == pool.epoch(wanted.image)
         return found.epoch
 
+    assert epoch() == 0
     pool.claim_epoch(wanted.image, owner_uid=wanted.owner_uid, epoch=5)
     assert epoch() == 5
     pool.claim_epoch(wanted.image, owner_uid=wanted.owner_uid, epoch=5)
@@ -203,6 +205,7 @@ def test_the_highest_of_many_claims_wins(backend: Backend, pool: StoragePool) ->
 def test_a_claim_of_an_absent_image_is_told(pool: StoragePool) -> None:
     with pytest.raises(NotFoundError):
         pool.claim_epoch("disk-none", owner_uid=uid(), epoch=1)
+    assert pool.epoch("disk-none") is None
 
 
 @pytest.mark.parametrize("host", [0, 1])

@@ -167,6 +167,10 @@ class StoragePool(ABC):
         """
 
     @abstractmethod
+    def epoch(self, image: str) -> int | None:
+        """Return the epoch in the image's metadata, 0 if none is; None if the image is absent."""
+
+    @abstractmethod
     def break_dead_locks(self, image: str, *, own_addresses: Sequence[str]) -> None:
         """Remove an exclusive lock whose holder is a dead client of this very host.
 

@@ -152,6 +152,10 @@ class CephPool(StoragePool):
         """Write the epoch into the image's metadata by compare-and-swap."""
         rbd_disks.claim_epoch(self._pool, image, owner_uid=owner_uid, epoch=epoch)
 
+    def epoch(self, image: str) -> int | None:
+        """Return the epoch in the image's metadata."""
+        return rbd_disks.epoch_of(self._pool, image)
+
     def break_dead_locks(self, image: str, *, own_addresses: Sequence[str]) -> None:
         """Blocklist a dead holder at these addresses and break its lock."""
         rbd_locks.break_dead_locks(self._pool, image, own_addresses)

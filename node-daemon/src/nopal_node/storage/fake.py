@@ -172,6 +172,11 @@ class FakePool(StoragePool):
                     owner_uid, epoch=epoch, parent=before.parent, content=before.content
                 )
 
+    def epoch(self, image: str) -> int | None:
+        """Return the epoch of the image."""
+        found = self.info(image)
+        return found.epoch if found is not None else None
+
     def break_dead_locks(self, image: str, *, own_addresses: Sequence[str]) -> None:
         """Break what a dead client of these addresses holds."""
         self.cluster.reach()

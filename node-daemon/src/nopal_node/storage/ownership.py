@@ -14,6 +14,7 @@ EPOCH = "nopal.dev/epoch"
 IMAGE_ID = "nopal.dev/image-id"
 PARENT = "nopal.dev/parent"
 CONTENT = "nopal.dev/content"
+ENTRIES = (OWNER, EPOCH, IMAGE_ID, PARENT, CONTENT)
 NOTHING = "-"
 """Stands for an empty value: the Python binding's metadata_list (16.2) shifts keys and values by
 one where a value is empty. Left out, a clone would keep its parent's entry."""

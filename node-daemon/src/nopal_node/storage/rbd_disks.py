@@ -3,11 +3,12 @@
 
 from typing import TYPE_CHECKING
 
-from nopal_runtime.ceph.images import disk_features, open_image, set_metadata
+from nopal_runtime.ceph.images import disk_features, open_image, read_metadata, set_metadata
 from nopal_runtime.errors import ConflictError, NotFoundError, TransientError
 
 from .base import DiskImage, ImageInfo, Watcher
 from .ownership import (
+    ENTRIES,
     EPOCH,
     IMAGE_ID,
     OWNER,
@@ -19,6 +20,7 @@ from .ownership import (
     disk_step,
     in_use,
     parent_name,
+    read_ownership,
     require_owner,
 )
 from .rbd_locks import break_dead_locks
@@ -157,9 +159,8 @@ def claim_epoch(pool: RbdPool, image: str, *, owner_uid: str, epoch: int) -> Non
     for _ in range(_TRIES):
         try:
             with pool.ioctx(f"write the epoch of image {image}") as ioctx:
-                with open_image(ioctx, image) as handle:
-                    entries, image_id = dict(handle.metadata_list()), handle.id()
-                    ownership = look(handle).ownership
+                image_id, entries = read_metadata(ioctx, image, ENTRIES)
+                ownership = read_ownership(entries, image_id)
                 if not claim_needed(ownership, image, owner_uid, epoch):
                     return
                 set_metadata(
@@ -173,6 +174,17 @@ def claim_epoch(pool: RbdPool, image: str, *, owner_uid: str, epoch: int) -> Non
             if error.reason != "ImageChanged":
                 raise
     raise TransientError("ImageInUse", f"the epoch of RBD image {image} changes all the time")
+
+
+def epoch_of(pool: RbdPool, image: str) -> int | None:
+    """Return the epoch that is in the image's metadata; see StoragePool.epoch."""
+    try:
+        with pool.ioctx(f"read the epoch of image {image}") as ioctx:
+            image_id, entries = read_metadata(ioctx, image, ENTRIES)
+    except NotFoundError:
+        return None
+    ownership = read_ownership(entries, image_id)
+    return ownership.epoch if ownership is not None else 0
 
 
 def delete_disk(pool: RbdPool, image: str, *, owner_uid: str, delay_seconds: int) -> None:

@@ -63,7 +63,7 @@ def look(handle: "rbd.Image") -> Found:
     """Return what an open image shows."""
     ownership = read_ownership(dict(handle.metadata_list()), handle.id())
     found = Found(size=handle.size(), ownership=ownership, parent=_parent(handle))
-    if ownership is not None:
+    if ownership is not None or found.parent is not None:
         return found
     age = datetime.now(UTC) - handle.create_timestamp().replace(tzinfo=UTC)
     return replace(found, holds_data=_holds_data(handle), age_seconds=age.total_seconds())

@@ -4,7 +4,7 @@
 import errno
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import rbd
 
 _PROBE_SECONDS = 2.0
+_LENGTH = 4
+"""Bytes before a string as Ceph encodes it, which say how long it is."""
 
 
 def disk_features() -> int:
@@ -59,6 +61,23 @@ def open_image(
         yield image
     finally:
         image.close()
+
+
+def read_metadata(
+    ioctx: "rados.Ioctx", name: str, keys: Iterable[str]
+) -> tuple[str, dict[str, str]]:
+    """Return an image's internal id, and those entries of its metadata that are there.
+
+    Two reads of an OSD. Opening a clone opens all that it was cloned from, which takes ten times as
+    long. The objects are those of RBD's image format 2.
+    """
+    import rados
+
+    image_id = ioctx.read(f"rbd_id.{name}")[_LENGTH:].decode()
+    with rados.ReadOpCtx() as operation:
+        found, _ = ioctx.get_omap_vals_by_keys(operation, tuple(f"metadata_{k}" for k in keys))
+        ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
+        return image_id, {key.removeprefix("metadata_"): value.decode() for key, value in found}
 
 
 def set_metadata(
