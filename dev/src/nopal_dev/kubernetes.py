@@ -12,7 +12,7 @@ from nopal_dev.commands import run
 from nopal_dev.errors import CommandError, NotReadyError
 
 _NOT_YET = "There can be a delay between when CustomResourceDefinitions are created"
-_CRD_SECONDS = 30.0
+_CRD_SECONDS = 60.0
 """kube-apiserver calls a CRD Established before every one of its handlers knows it."""
 
 

@@ -75,7 +75,7 @@ class Workloads:
         crds = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
         kubectl.apply(crds)
         names = [f"crd/{each['metadata']['name']}" for each in crds]
-        kubectl.run("wait", "--for=condition=Established", "--timeout=30s", *names)
+        kubectl.run("wait", "--for=condition=Established", "--timeout=60s", *names, timeout=70.0)
         left_out = (*_WORKLOAD_KINDS, "CustomResourceDefinition")
         kubectl.apply([each for each in objects if each["kind"] not in left_out])
         for each in _with_finalizer():
