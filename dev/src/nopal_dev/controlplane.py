@@ -74,6 +74,9 @@ class ControlPlane:
 
     def start(self, component: str) -> None:
         """Start one of COMPONENTS with the flags it always has; one that runs is kept."""
+        if component == "kube-controller-manager":
+            # It ends, and nobody starts it again, where no API server answers it for 10 s.
+            self.wait()
         argv = {
             "etcd": self._etcd,
             "kube-apiserver": self._apiserver,
