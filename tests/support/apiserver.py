@@ -15,10 +15,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from nopal_api.kinds import Kind
+from nopal_dev.kubernetes import not_yet
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-_NOT_YET = "There can be a delay between when CustomResourceDefinitions are created"
+_SECONDS = 60.0
+_OWN_LIMIT = 70.0
+"""Seconds for one answer: kube-apiserver gives up by itself after 60, and says so."""
 
 
 class Answer(NamedTuple):
@@ -54,14 +57,8 @@ class ApiServer:
         return self._call("GET", _path(kind, namespace, name))
 
     def create(self, kind: Kind, body: Mapping[str, Any]) -> Answer:
-        """Create an object, again while the server says that it does not know a new kind yet."""
         namespace = body["metadata"].get("namespace", "")
-        deadline = time.monotonic() + 30
-        while True:
-            answer = self._call("POST", _path(kind, namespace), _typed(kind, body))
-            if _NOT_YET not in answer.message or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.5)
+        return self._call("POST", _path(kind, namespace), _typed(kind, body))
 
     def replace(self, kind: Kind, body: Mapping[str, Any]) -> Answer:
         meta = body["metadata"]
@@ -92,12 +89,22 @@ class ApiServer:
     def _call(
         self, method: str, path: str, body: Any = None, content: str = "application/json"
     ) -> Answer:
+        """Ask, and again while the server bids to try again later, as clients of Kubernetes do."""
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            answer, delay = self._ask(method, path, body, content)
+            if not delay or time.monotonic() > deadline:
+                return answer
+            time.sleep(delay)
+
+    def _ask(self, method: str, path: str, body: Any, content: str) -> tuple[Answer, float]:
+        """Return an answer, and after how many seconds to try again; 0 where it is the last."""
         url = urlsplit(self.server)
         context = ssl.create_default_context(cafile=str(self.authority))
         if self.certificate is not None:
             context.load_cert_chain(self.certificate, self.key)
         connection = http.client.HTTPSConnection(
-            url.hostname or "", url.port, context=context, timeout=30
+            url.hostname or "", url.port, context=context, timeout=_OWN_LIMIT
         )
         headers = {"Content-Type": content}
         if self.token:
@@ -110,8 +117,14 @@ class ApiServer:
             connection.request(
                 method, path, None if body is None else json.dumps(body), headers=headers
             )
-            answer = connection.getresponse()
-            return Answer(answer.status, json.loads(answer.read()))
+            response = connection.getresponse()
+            text = response.read().decode()
+            # A server that has too much to do says so in plain text.
+            answer = Answer(
+                response.status, json.loads(text) if text.startswith("{") else {"message": text}
+            )
+            delay = response.getheader("Retry-After") or (0.5 if not_yet(answer.message) else 0)
+            return answer, float(delay)
         finally:
             connection.close()
 

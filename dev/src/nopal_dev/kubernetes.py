@@ -10,10 +10,23 @@ from typing import Any
 
 from nopal_dev.commands import run
 from nopal_dev.errors import CommandError, NotReadyError
+from nopal_dev.processes import wait_until
 
-_NOT_YET = "There can be a delay between when CustomResourceDefinitions are created"
-_CRD_SECONDS = 60.0
-"""kube-apiserver calls a CRD Established before every one of its handlers knows it."""
+_NOT_YET = (
+    # A mutating policy that does not know the group yet, or only some of the group's kinds.
+    "There can be a delay between when CustomResourceDefinitions are created",
+    "no corresponding type for",
+    # kube-apiserver does not list the kind yet, or does not serve it yet.
+    "ensure CRDs are installed first",
+    "the server could not find the requested resource",
+)
+_SECONDS = 60.0
+"""Handlers, policies and roles of kube-apiserver learn each by itself what was just applied."""
+
+
+def not_yet(said: str) -> bool:
+    """Whether that is what a young kube-apiserver says of a kind that it is about to know."""
+    return any(words in said for words in _NOT_YET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +49,60 @@ class Kubectl:
             items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
             manifests = json.dumps(items)
         options = ["--server-side", "--force-conflicts", "--field-manager=nopal-dev"]
-        deadline = time.monotonic() + _CRD_SECONDS
+        deadline = time.monotonic() + _SECONDS
         while True:
             try:
                 self.run("apply", *options, "-f", "-", stdin=manifests)
             except CommandError as error:
-                if _NOT_YET not in error.output or time.monotonic() > deadline:
+                if not not_yet(error.output) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
             else:
                 return
 
-    def await_finalizer(self, body: Mapping[str, Any]) -> None:
-        """Wait until an object like this would be created with a finalizer; raises DevError.
+    def await_kind(self, body: Mapping[str, Any], *, finalizer: bool) -> None:
+        """Wait until an object like this would be created; raises DevError.
 
         A mutating policy acts a moment after it was made. From then on it refuses every object of
         a kind until its own list of kinds, read every 5 s, has that kind.
+
+        Args:
+            body: The object.
+            finalizer: Whether it must get a finalizer by that.
         """
         options = ["--dry-run=server", "-o", "json", "-f", "-"]
-        deadline = time.monotonic() + _CRD_SECONDS
+        deadline = time.monotonic() + _SECONDS
         while True:
             try:
                 answer = self.run("create", *options, stdin=json.dumps(body))
             except CommandError as error:
-                if _NOT_YET not in error.output or time.monotonic() > deadline:
+                if not not_yet(error.output) or time.monotonic() > deadline:
                     raise
             else:
-                if json.loads(answer)["metadata"].get("finalizers"):
+                if json.loads(answer)["metadata"].get("finalizers") or not finalizer:
                     return
                 if time.monotonic() > deadline:
-                    problem = f"no policy gave it a finalizer within {_CRD_SECONDS:.0f} s"
+                    problem = f"no policy gave it a finalizer within {_SECONDS:.0f} s"
                     raise NotReadyError(f"{body['kind']}, tried without creating it", problem)
             time.sleep(0.5)
+
+    def await_rights(self, wanted: Sequence[Mapping[str, Any]]) -> None:
+        """Wait until kube-apiserver allows what roles that were just made allow.
+
+        Args:
+            wanted: SubjectAccessReviews.
+
+        Raises:
+            NotReadyError: One is still refused.
+        """
+        asked = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(wanted)})
+        options = ["-f", "-", "-o", 'jsonpath={.status.allowed}{"\\n"}']
+
+        def allowed() -> bool:
+            said = self.run("create", *options, stdin=asked).split()
+            return said == ["true"] * len(wanted)
+
+        wait_until("the roles allow what they grant", allowed, timeout=_SECONDS, every=0.5)
 
     def get(self, *args: str) -> Any:
         """``kubectl get ... -o json``, parsed; None where nothing is."""

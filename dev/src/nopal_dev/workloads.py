@@ -74,12 +74,12 @@ class Workloads:
         objects = self._chart(values or {})
         crds = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
         kubectl.apply(crds)
-        names = [f"crd/{each['metadata']['name']}" for each in crds]
-        kubectl.run("wait", "--for=condition=Established", "--timeout=60s", *names, timeout=70.0)
         left_out = (*_WORKLOAD_KINDS, "CustomResourceDefinition")
         kubectl.apply([each for each in objects if each["kind"] not in left_out])
-        for each in _with_finalizer():
-            kubectl.await_finalizer(each)
+        kubectl.await_rights(list(_rights(objects)))
+        for each in _one_of_each_kind():
+            # A Zone leaves nothing on a host.
+            kubectl.await_kind(each, finalizer=each["kind"] != "Zone")
 
     def put_keys(self, ceph: Ceph) -> None:
         """Make the hosts' Ceph users and the Secret ``ceph`` with their keys."""
@@ -206,11 +206,40 @@ class Workloads:
         return path
 
 
-def _with_finalizer() -> Iterator[dict[str, Any]]:
-    """An object of each kind to which the chart's policy gives a finalizer."""
+def _one_of_each_kind() -> Iterator[dict[str, Any]]:
+    """An object of each of our kinds, under a name that nobody has."""
     host = {"apiVersion": "nopal.dev/v1alpha1", "kind": "Host", "metadata": {}, "spec": {}}
     texts = [path.read_text() for path in sorted(_EXAMPLES.glob("*.yaml"))]
     for each in (host, *yaml.safe_load_all("\n---\n".join(texts))):
-        if each["kind"] != "Zone":
-            namespace = {"namespace": NAMESPACE} if "namespace" in each["metadata"] else {}
-            yield {**each, "metadata": {"name": "is-this-kind-known", **namespace}}
+        namespace = {"namespace": NAMESPACE} if "namespace" in each["metadata"] else {}
+        yield {**each, "metadata": {"name": "is-this-kind-known", **namespace}}
+
+
+def _rights(objects: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """For each binding a SubjectAccessReview: whether who is bound may do one thing of the role."""
+    found = {
+        (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]): each
+        for each in objects
+    }
+    for binding in objects:
+        if not binding["kind"].endswith("RoleBinding"):
+            continue
+        namespace, role = binding["metadata"].get("namespace"), binding["roleRef"]
+        of_role = namespace if role["kind"] == "Role" else None
+        rule = found[role["kind"], of_role, role["name"]]["rules"][0]
+        plural, _, subresource = rule["resources"][0].partition("/")
+        asked = {
+            "namespace": namespace or "",
+            "verb": rule["verbs"][0],
+            "group": rule["apiGroups"][0],
+            "resource": plural,
+            "subresource": subresource,
+            "name": rule.get("resourceNames", [""])[0],
+        }
+        for each in binding["subjects"]:
+            user = f"system:serviceaccount:{each['namespace']}:{each['name']}"
+            yield {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {"user": user, "resourceAttributes": asked},
+            }
