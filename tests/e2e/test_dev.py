@@ -18,6 +18,7 @@ from nopal_dev.errors import UnknownClusterError
 from nopal_dev.network import namespaces
 from nopal_dev.processes import wait_until
 from nopal_dev.state import MARKER, State, clusters, marker
+from support.waiting import PATIENCE
 
 DEMO = """
 import os, sys, time
@@ -97,7 +98,7 @@ def gone_without_a_trace(name: str) -> None:
 def test_down_after_a_killed_up(name: str, stage: str) -> None:
     up = [sys.executable, "-m", "nopal_dev", "up", "--name", name, "--hosts", "1"]
     with subprocess.Popen(up, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        wait_until(f"stage {stage}", lambda: _reached(name, stage, process), timeout=100.0)
+        wait_until(f"stage {stage}", lambda: _reached(name, stage, process), timeout=PATIENCE)
         process.send_signal(signal.SIGKILL)
     gone_without_a_trace(name)
 
@@ -106,9 +107,9 @@ def test_down_after_a_killed_up(name: str, stage: str) -> None:
 def test_down_after_ctrl_c(name: str) -> None:
     up = [sys.executable, "-c", INTERRUPTIBLE, "up", "--name", name, "--hosts", "1"]
     with subprocess.Popen(up, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        wait_until("a host starts", lambda: _reached(name, "hosts", process), timeout=100.0)
+        wait_until("a host starts", lambda: _reached(name, "hosts", process), timeout=PATIENCE)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=100.0) == 130
+        assert process.wait(timeout=PATIENCE) == 130
     gone_without_a_trace(name)
 
 
@@ -128,7 +129,7 @@ def test_down_after_a_killed_demo(name: str) -> None:
     assert guest in inhabitants(cluster)
     cluster.workloads.kill_operator()
     again = partial(cluster.processes.find, "operator")
-    wait_until("the supervisor starts it again", lambda: again() is not None, timeout=30.0)
+    wait_until("the supervisor starts it again", lambda: again() is not None, timeout=PATIENCE)
     cluster.workloads.kill_daemon("node-1")
     gone_without_a_trace(name)
 

@@ -149,7 +149,7 @@ class Cluster:
     def down(self) -> None:
         """Remove every process, namespace, link and file of the cluster."""
         with exclusive(self.name, last=True):
-            deadline = time.monotonic() + 30.0
+            deadline = time.monotonic() + 90.0
             while left := self._pids():
                 kill_all(left)
                 if time.monotonic() > deadline:

@@ -12,12 +12,13 @@ from nopal_dev.binaries import Binaries
 from nopal_dev.certs import Certificates
 from nopal_dev.kubernetes import Kubectl, write_kubeconfig
 from nopal_dev.network import Network
-from nopal_dev.processes import Processes
+from nopal_dev.processes import Processes, listening
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 # No kubelet renews the Nodes: the lifecycle controllers would call them dead after 50 s.
 _CONTROLLERS = "*,-node-lifecycle-controller,-taint-eviction-controller,-node-ipam-controller"
+_START_SECONDS = 180.0
 
 
 class ControlPlane:
@@ -74,8 +75,11 @@ class ControlPlane:
 
     def start(self, component: str) -> None:
         """Start one of COMPONENTS with the flags it always has; one that runs is kept."""
+        # Each ends, and nobody starts it again, where what it stands on does not answer it: the API
+        # server after 20 s without etcd, the controller manager after 10 s without API server.
+        if component == "kube-apiserver":
+            self._processes.wait("etcd", self._etcd_listens, timeout=_START_SECONDS)
         if component == "kube-controller-manager":
-            # It ends, and nobody starts it again, where no API server answers it for 10 s.
             self.wait()
         argv = {
             "etcd": self._etcd,
@@ -98,7 +102,7 @@ class ControlPlane:
         self.start(component)
         self.wait()
 
-    def wait(self, timeout: float = 90.0) -> None:
+    def wait(self, timeout: float = _START_SECONDS) -> None:
         """Wait until the API server says that it is ready; raises NotReadyError."""
         self._processes.wait("kube-apiserver", self.ready, timeout=timeout)
 
@@ -158,6 +162,9 @@ class ControlPlane:
         }
         patch = json.dumps({"status": {"conditions": [condition]}})
         self.kubectl.run("patch", "node", name, "--subresource=status", "-p", patch)
+
+    def _etcd_listens(self) -> bool:
+        return listening(self._network.loopback, 2379)
 
     def _etcd(self) -> list[str]:
         clients = f"http://{self._network.loopback}:2379"

@@ -109,7 +109,7 @@ class Host:
         """Start a daemon inside this host; it is recorded as ``NODE-DAEMON``."""
         return self._processes.start(self._named(daemon), self.argv(*argv), env=env)
 
-    def start_libvirtd(self, *, timeout: float = 60.0) -> None:
+    def start_libvirtd(self, *, timeout: float = 180.0) -> None:
         """Start virtlogd and libvirtd if they do not run, and wait until libvirt answers."""
         run_dir = private(self.folder, "/run/libvirt")
         self.start("virtlogd", ["virtlogd", "-p", "/run/libvirt/virtlogd.pid"])
@@ -194,7 +194,7 @@ class Host:
         holder = [sys.executable, "-m", "nopal_dev.holder", str(self.folder), self.name]
         source = str(Path(__file__).parents[1])
         self._processes.start(name, [*enter, *unshare, *holder], env={"PYTHONPATH": source})
-        self._processes.wait(name, ready.exists, timeout=30.0)
+        self._processes.wait(name, ready.exists, timeout=120.0)
 
     def _warm_up(self) -> None:
         """Let libvirt ask QEMU what it can do: seconds of work that would else slow a first VM."""

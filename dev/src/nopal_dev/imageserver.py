@@ -36,7 +36,7 @@ class ImageServer:
         argv = [sys.executable, "-m", "nopal_dev.imageserver", str(self.folder), address]
         source = str(Path(__file__).parents[1])
         self._processes.start(_NAME, argv, env={"PYTHONPATH": source})
-        self._processes.wait(_NAME, lambda: listening(address, _PORT), timeout=20.0)
+        self._processes.wait(_NAME, lambda: listening(address, _PORT), timeout=120.0)
 
     def stop(self) -> None:
         """End it: downloads break."""

@@ -214,7 +214,7 @@ def kill_all(pids: Sequence[int], *, timeout: float = 10.0) -> list[int]:
 
 def _kill(process: Process) -> None:
     process.signal(signal.SIGKILL)
-    if not _gone(process, 10.0):
+    if not _gone(process, 60.0):  # much memory is given back, on a machine that is busy
         raise DevError(f"{process.name} (pid {process.pid}) does not end after SIGKILL")
 
 
