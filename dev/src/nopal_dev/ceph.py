@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from nopal_dev.commands import run
+from nopal_dev.errors import CommandError
 from nopal_dev.network import Network
 from nopal_dev.processes import Processes, wait_until
 from nopal_runtime.ceph.caps import host_caps
@@ -26,6 +27,9 @@ POOL = "nopal"
 """The RBD pool that every cluster has."""
 
 _OSDS = 3
+_START_SECONDS = 180.0
+_STOP_SECONDS = 120.0
+"""So long an OSD on memstore may write down what it holds: killed before, it holds nothing."""
 _STORE_BYTES = 32 << 30
 _DEVICE_HEALTH = "mgr/devicehealth/enable_monitoring"
 
@@ -120,7 +124,7 @@ class Ceph:
         """The names of all daemons: ``mon.a``, ``mgr.a``, ``osd.0``..."""
         return ["mon.a", "mgr.a", *(f"osd.{number}" for number in range(_OSDS))]
 
-    def up(self, *, timeout: float = 90.0) -> None:
+    def up(self, *, timeout: float = _START_SECONDS) -> None:
         """Start what does not run and wait for HEALTH_OK and the pool."""
         self._prepare()
         self.start("mon.a")
@@ -178,7 +182,7 @@ class Ceph:
 
     def stop(self, daemon: str) -> None:
         """End a daemon in peace (an OSD on memstore then keeps its data)."""
-        self._processes.stop(f"ceph-{daemon}", grace=30.0)
+        self._processes.stop(f"ceph-{daemon}", grace=_STOP_SECONDS)
 
     def kill(self, daemon: str) -> None:
         """``kill -9`` a daemon."""
@@ -191,7 +195,7 @@ class Ceph:
         self.stop("mgr.a")
         self.stop("mon.a")
 
-    def start_all(self, *, timeout: float = 90.0) -> None:
+    def start_all(self, *, timeout: float = _START_SECONDS) -> None:
         """Ceph up again after ``stop_all``; returns at HEALTH_OK."""
         self.up(timeout=timeout)
 
@@ -209,7 +213,7 @@ class Ceph:
 
     def health(self) -> str:
         """HEALTH_OK, HEALTH_WARN... with the reasons."""
-        return self.ceph("health", "detail", check=False).strip()
+        return self._answer("health", "detail").strip()
 
     def host_key(self, node: str, address: str, *, pool: str = POOL) -> str:
         """Make the Ceph user of a host, ``client.nopal.NODE``, and give its key.
@@ -288,7 +292,7 @@ class Ceph:
             wait_until(
                 f"osd.{number} known",
                 lambda: self._new_osd(identity, number),
-                timeout=30.0,
+                timeout=_START_SECONDS,
             )
             caps = ["mon", "allow profile osd", "mgr", "allow profile osd", "osd", "allow *"]
             keyring = self.ceph("auth", "get-or-create", f"osd.{number}", *caps)
@@ -299,16 +303,23 @@ class Ceph:
         self.start(f"osd.{number}")
 
     def _new_osd(self, identity: str, number: int) -> bool:
-        return self.ceph("osd", "new", identity, str(number), check=False).strip() == str(number)
+        return self._answer("osd", "new", identity, str(number)).strip() == str(number)
 
     def _wait_monitor(self, timeout: float) -> None:
-        argv = ["ceph", "-c", str(self.conf), "--connect-timeout", "3", "mon", "stat"]
         self._processes.wait(
-            "ceph-mon.a", lambda: bool(run(argv, check=False, timeout=20.0)), timeout=timeout
+            "ceph-mon.a", lambda: bool(self._answer("mon", "stat", patience=3)), timeout=timeout
         )
 
+    def _answer(self, *args: str, patience: int = 20) -> str:
+        """What the monitor says; nothing where it refuses, is not there or is too slow."""
+        argv = ["ceph", "-c", str(self.conf), "--connect-timeout", str(patience), *args]
+        try:
+            return run(argv, check=False, timeout=patience + 20.0)
+        except CommandError:  # a machine that is busy takes long to start the command alone
+            return ""
+
     def _up_osds(self) -> int:
-        stat = self.ceph("osd", "stat", "-f", "json", check=False)
+        stat = self._answer("osd", "stat", "-f", "json")
         return int(json.loads(stat)["num_up_osds"]) if stat else 0
 
     def _wait_healthy(self, timeout: float) -> None:
