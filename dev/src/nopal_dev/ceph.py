@@ -324,10 +324,27 @@ class Ceph:
 
     def _wait_healthy(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while not (health := self.health()).startswith("HEALTH_OK"):
+        while not (health := self.health()).startswith("HEALTH_OK") or not self._counted():
             if time.monotonic() > deadline:
                 wait_until(f"Ceph healthy (it says: {health})", lambda: False, timeout=0.0)
             time.sleep(0.2)
+
+    def _counted(self) -> bool:
+        """Whether the manager has told of storage, and of every part of every pool that it works.
+
+        The monitor misses a manager that never came only after two minutes: until then all is
+        HEALTH_OK, and empty.
+        """
+        text = self._answer("status", "-f", "json")
+        if not text:
+            return False
+        seen = json.loads(text)["pgmap"]
+        working = sum(
+            each["count"]
+            for each in seen["pgs_by_state"]
+            if each["state_name"].startswith("active+clean")
+        )
+        return bool(0 < seen["num_pgs"] == working and seen["bytes_total"] > 0)
 
 
 def _write_keyring(path: Path, entity: str, caps: Mapping[str, str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A monitor that does not answer yet."""
+"""A monitor that does not answer yet, and one that nobody has told anything yet."""
 
 import json
 from pathlib import Path
@@ -12,18 +12,20 @@ from nopal_dev.errors import CommandError
 from nopal_dev.network import Network
 from nopal_dev.processes import Processes
 
-WORKING = {"state_name": "active+clean", "count": 16}
-PLACED = {"num_pgs": 16, "pgs_by_state": [WORKING], "bytes_total": 1}
+EMPTY = {"pgs_by_state": [], "num_pgs": 0, "bytes_total": 0}
+"""What a monitor says of storage, at HEALTH_OK, before a manager has told it anything."""
+PEERING = {"pgs_by_state": [{"state_name": "peering", "count": 2}], "num_pgs": 2, "bytes_total": 1}
+WHOLE = {**PEERING, "pgs_by_state": [{"state_name": "active+clean", "count": 2}]}
 
 
-def test_a_monitor_that_is_too_slow_says_nothing_yet(
+def test_neither_a_slow_monitor_nor_an_untold_one_is_healthy_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = iter(("not done after 40 s", "", "HEALTH_WARN 1 osds down", "HEALTH_OK"))
+    told = [json.dumps({"pgmap": seen}) for seen in (EMPTY, PEERING, WHOLE)]
+    healthy = [each for status in told for each in ("HEALTH_OK", status)]
+    said = iter(("not done after 40 s", "", "HEALTH_WARN 1 osds down", *healthy))
 
     def command(argv: list[str], **_: object) -> str:
-        if "health" not in argv:
-            return json.dumps({"mgrmap": {"available": True}, "pgmap": PLACED})
         answer = next(said)
         if answer.startswith("not done"):
             raise CommandError(argv, answer, "")
