@@ -209,6 +209,7 @@ class CephBackend(Backend):
 
         self._admin = rados.Rados(conffile=str(self.ceph.conf))
         self._admin.connect()
+        self._awake()
         self._pools: list[CephPool] = []
         self._clients: list[subprocess.Popen[str]] = []
 
@@ -331,11 +332,7 @@ class CephBackend(Backend):
                 yield
         finally:
             self._wait(lambda: "3 up" in self.ceph.ceph("osd", "stat"))
-            # Up, they may still have to agree on who has what: a write of each part waits for it.
-            with self._ioctx() as ioctx:
-                for number in range(4 * self.PARTS):
-                    ioctx.write_full(f"awake-{number}", b"")
-                    ioctx.remove_object(f"awake-{number}")
+            self._awake()
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -353,6 +350,13 @@ class CephBackend(Backend):
             self._wait(lambda: not self.ceph.pool_full(pool=self.POOL))
             self._tell_clients()
             self.ceph.rbd("rm", "--no-progress", f"{self.POOL}/{filler}")
+
+    def _awake(self) -> None:
+        """OSDs that are up may still have to agree on who has what: a write of each part waits."""
+        with self._ioctx() as ioctx:
+            for number in range(4 * self.PARTS):
+                ioctx.write_full(f"awake-{number}", b"")
+                ioctx.remove_object(f"awake-{number}")
 
     def _tell_clients(self) -> None:
         """Have the pools know what the monitors know; OSDs take the map of who asks them."""

@@ -393,8 +393,8 @@ def test_a_full_pool_is_told_and_can_be_emptied(backend: Backend) -> None:
 
 
 def test_check_says_what_is_wrong(backend: Backend) -> None:
-    pool = backend.pool(operation_seconds=3)
-    pool.check()
+    backend.pool().check()
+    pool = backend.pool(operation_seconds=3)  # short only for what asks in vain
     with backend.down(), pytest.raises((TransientError, TerminalError)) as refused:
         pool.check()
     assert refused.value.reason == "StorageUnreachable"
