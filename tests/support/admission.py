@@ -11,6 +11,7 @@ from nopal_api import names
 from nopal_api.kinds import DISK, IMAGE, VIRTUAL_MACHINE, Kind
 from support import objects
 from support.apiserver import Answer, ApiServer
+from support.waiting import PATIENCE
 
 LOCATION = {"fsid": objects.FSID, "pool": "vms", "image": "disk-1"}
 
@@ -115,8 +116,8 @@ def eventually(ask: Callable[[], Answer], *, ok: bool) -> Answer:
 
 
 def until(ask: Callable[[], Answer], fits: Callable[[Answer], bool]) -> Answer:
-    """Ask until the answer is as wanted, for 30 s at most; give the last one."""
-    deadline = time.monotonic() + 30
+    """Ask until the answer is as wanted, but not for ever; give the last one."""
+    deadline = time.monotonic() + PATIENCE
     while not fits(answer := ask()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return answer

@@ -15,6 +15,7 @@ from nopal_runtime.kube.cache import make_record
 from nopal_runtime.kube.client import KubeClient
 from nopal_runtime.kube.credentials import from_kubeconfig
 from nopal_runtime.kube.fake import FakeKube
+from support.waiting import PATIENCE
 
 
 @dataclass
@@ -86,7 +87,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield World(FakeKube(), "default")
         return
     cluster = request.getfixturevalue("cluster")
-    async with KubeClient(from_kubeconfig(cluster.control_plane.kubeconfig)) as client:
+    credentials = from_kubeconfig(cluster.control_plane.kubeconfig)
+    async with KubeClient(credentials, timeout=PATIENCE) as client:
         world = World(client, f"runtime-{uuid4().hex[:8]}")
         namespace = await client.create(NAMESPACE, {"metadata": {"name": world.namespace}})
         yield world

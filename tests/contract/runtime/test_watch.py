@@ -20,6 +20,7 @@ from nopal_runtime.kube.sync import Sync
 from nopal_runtime.kube.watch import Watch
 from support import objects
 from support.proxy import Proxy
+from support.waiting import PATIENCE
 
 from .conftest import World
 
@@ -68,8 +69,8 @@ async def watching(
     await asyncio.wait([task])
 
 
-async def until(there: Callable[[], object], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
+async def until(there: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
         while not there():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
