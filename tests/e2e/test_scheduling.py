@@ -158,7 +158,8 @@ def test_priority_and_eviction_count_in_plans_at_home(space: Space) -> None:
         space.site.patch_host("node-2", {"scheduling": None})
 
     def open_again() -> bool:
-        return "Unschedulable" not in export(space.site).stdout
+        exported = export(space.site)
+        return exported.returncode == 0 and "Unschedulable" not in exported.stdout
 
     wait(open_again, "node-2 takes virtual machines")
     file = export(space.site).stdout

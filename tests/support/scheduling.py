@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from support.site import HOSTS, ZONE, Object, Site, Space, condition, status_of
-from support.waiting import wait
+from support.waiting import PATIENCE, wait
 
 NODES = ("node-1", "node-2")
 
@@ -96,5 +96,5 @@ def tool(
 ) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", module, *arguments]
     return subprocess.run(
-        argv, input=stdin, env=env, capture_output=True, text=True, timeout=60, check=False
+        argv, input=stdin, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
