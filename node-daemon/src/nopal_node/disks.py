@@ -51,8 +51,9 @@ class Disks:
             fresh = await state.read(DISK, namespace=key.namespace, name=key.name)
             if fresh is None or fresh.uid != record.uid:
                 return None
-            record = fresh
-            view, work = await self._decide(record)
+            if fresh.resource_version != record.resource_version:
+                record = fresh
+                view, work = await self._decide(record)
         size, problem = None, None
         try:
             size = await self._do(view, work)
@@ -95,9 +96,9 @@ class Disks:
                     owner_uid=view.uid,
                     epoch=executor.epoch if executor else 0,
                     parent=image_parent(view.status.parent),
+                    made=work is DiskWork.REQUIRE,
                 )
-                made = work is DiskWork.REQUIRE
-                return (await ensure_image(self._state, pool, image, made=made)).size
+                return (await ensure_image(self._state, pool, image)).size
             case DiskWork.DELETE:
                 async with self._state.image_locks[location.image]:
                     await self._state.threads.run(

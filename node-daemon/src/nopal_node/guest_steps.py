@@ -155,15 +155,15 @@ class GuestSteps:
             record = await self.state.read(DISK, namespace=namespace, name=disk.disk_name)
             if record is None or not self._is_claimed(record):
                 raise self._not_claimed(disk)
-        made = record.model(Disk).status.size is not None
         image = DiskImage(
             image=disk.location.image,
             size=disk.size,
             owner_uid=disk.uid,
             epoch=self._assignment.epoch,
             parent=image_parent(disk.parent),
+            made=record.model(Disk).status.size is not None,
         )
-        await ensure_image(self.state, await self.state.pools.at(disk.location), image, made=made)
+        await ensure_image(self.state, await self.state.pools.at(disk.location), image)
 
     def _is_claimed(self, disk: Record) -> bool:
         claim = disk.model(Disk).status.claim
@@ -320,21 +320,7 @@ def _rbd_disk(
     )
 
 
-async def ensure_image(
-    state: HostState, pool: Connected, image: DiskImage, *, made: bool
-) -> ImageInfo:
-    """Make a disk's image, or find it; one that was made before is never made anew.
-
-    Raises:
-        TransientError: DataLost - the image was there and is gone.
-    """
+async def ensure_image(state: HostState, pool: Connected, image: DiskImage) -> ImageInfo:
+    """Make a disk's image, or find it: one after the other, for a VM and its Disk ask at once."""
     async with state.image_locks[image.image]:
-        if made:
-            found = await state.threads.run(pool.storage.info, image.image)
-            if found is None:
-                raise TransientError(
-                    "DataLost",
-                    f"the RBD image {pool.access.pool}/{image.image} was made before and is gone:"
-                    " bring it back (rbd trash restore) or delete the Disk",
-                )
         return await state.threads.run(pool.storage.ensure_disk, image)

@@ -3,6 +3,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,17 @@ def test_a_disk_is_made_once(pool: StoragePool) -> None:
         None,
     )
     assert pool.ensure_disk(wanted) == made == pool.info(wanted.image)
+
+
+def test_a_disk_that_was_made_is_never_made_anew(pool: StoragePool) -> None:
+    wanted = disk(uid())
+    known = replace(wanted, made=True)
+    with pytest.raises(TransientError) as refused:
+        pool.ensure_disk(known)
+    assert refused.value.reason == "DataLost"
+    assert wanted.image in refused.value.message
+    assert pool.info(wanted.image) is None
+    assert pool.ensure_disk(wanted) == pool.ensure_disk(known)
 
 
 def test_a_clone_is_grown_and_reads_its_parent(

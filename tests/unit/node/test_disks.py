@@ -70,6 +70,21 @@ async def test_a_free_disk_is_made_and_told() -> None:
     assert status(it)["size"] == str(2**30)
 
 
+async def test_a_disk_whose_vm_is_not_seen_here_yet_costs_one_read_of_each() -> None:
+    """The claim is written before the assignment: the VM is not in this host's selection yet."""
+    it = await host()
+    claim = {"vmName": "vm1", "vmUID": it.uid, "nodeName": NODE, "epoch": EPOCH}
+    await executor(it, claim=claim)
+    it.state.cache.sync(DISK, await it.kube.list(DISK))
+    it.kube.calls.clear()
+    await Disks(it.state).reconcile(KEY)
+    assert [call.kind for call in it.kube.calls if call.verb == "get"] == [
+        VIRTUAL_MACHINE.kind,
+        DISK.kind,
+    ]
+    assert len(images(it)) == 1
+
+
 async def test_a_stale_cache_makes_no_image_for_a_disk_that_is_gone() -> None:
     it = await host()
     await executor(it)

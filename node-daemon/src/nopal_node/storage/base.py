@@ -62,6 +62,8 @@ class DiskImage:
     owner_uid: str
     epoch: int
     parent: ImageParent | None = None
+    made: bool = False
+    """It was there before: it must still be, and is never made anew over lost data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,8 @@ class StoragePool(ABC):
         Half-made is what carries no owner but has the size and the parent asked for: the name
         holds the owner's UID, so nobody else makes an image of that name. Raises ConflictError
         (reason ImageConflict) if it exists and belongs to another owner, has another parent, or is
-        larger than asked for; NotFoundError (reason ParentNotFound) if the snapshot is absent.
+        larger than asked for; NotFoundError (reason ParentNotFound) if the snapshot is absent;
+        TransientError (reason DataLost) if it was made before and is absent.
         """
 
     @abstractmethod

@@ -22,6 +22,7 @@ from .ownership import (
     Ownership,
     claim_needed,
     disk_step,
+    lost,
     parent_name,
     require_owner,
 )
@@ -55,7 +56,7 @@ class FakePool(StoragePool):
         self.cluster = cluster
         self.address = address
         self.client = cluster.new_client(address)
-        self._trash_delay = trash_delay
+        self._name, self._trash_delay = pool, trash_delay
         self._rbd: FakeRbdPool = cluster.pools.setdefault((pool, namespace), FakeRbdPool())
         self._importer = Importer(
             staging=FakeStaging(
@@ -113,6 +114,8 @@ class FakePool(StoragePool):
         """Create, clone or finish the disk."""
         self.cluster.reach()
         image = self.images.get(disk.image)
+        if image is None and disk.made:
+            raise lost(disk.image, self._name)
         if image is None:
             image = self._create(disk)
         step = disk_step(image.found(), disk)

@@ -128,6 +128,15 @@ def being_made(image: str) -> TransientError:
     )
 
 
+def lost(image: str, pool: str) -> TransientError:
+    """Return the error of a disk whose image was made before and is absent."""
+    return TransientError(
+        "DataLost",
+        f"the RBD image {pool}/{image} was made before and is gone: bring it back (rbd trash"
+        " restore) or delete the Disk",
+    )
+
+
 def disk_step(found: Found, disk: DiskImage) -> DiskStep:
     """Tell what is left to do, or raise ConflictError (ImageConflict)."""
     require_owner(found.ownership, disk.image, disk.owner_uid)

@@ -19,6 +19,7 @@ from .ownership import (
     claim_needed,
     disk_step,
     in_use,
+    lost,
     parent_name,
     read_ownership,
     require_owner,
@@ -52,6 +53,8 @@ def ensure_disk(pool: RbdPool, disk: DiskImage) -> ImageInfo:
     for _ in range(_TRIES):
         found = pool.find(disk.image)
         if found is None:
+            if disk.made:
+                raise lost(disk.image, pool.pool)
             if not _create(pool, disk):
                 continue  # somebody else did meanwhile: look again
         else:
