@@ -76,12 +76,11 @@ async def test_a_disk_whose_vm_is_not_seen_here_yet_costs_one_read_of_each() -> 
     claim = {"vmName": "vm1", "vmUID": it.uid, "nodeName": NODE, "epoch": EPOCH}
     await executor(it, claim=claim)
     it.state.cache.sync(DISK, await it.kube.list(DISK))
+    await it.state.pools.default()  # the key of the pool is known
     it.kube.calls.clear()
     await Disks(it.state).reconcile(KEY)
-    assert [call.kind for call in it.kube.calls if call.verb == "get"] == [
-        VIRTUAL_MACHINE.kind,
-        DISK.kind,
-    ]
+    reads = [call.kind for call in it.kube.calls if call.verb == "get"]
+    assert reads == [VIRTUAL_MACHINE.kind, DISK.kind]
     assert len(images(it)) == 1
 
 
