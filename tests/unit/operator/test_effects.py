@@ -155,7 +155,6 @@ async def test_an_object_that_is_let_go_is_let_go_once(lab: Lab, others: tuple[s
     """Its disk, which is free now, is news of it before the watch tells of its end."""
     await lab.act(VM)
     await lab.release(VM)
-    lab.kube.remove(VIRTUAL_MACHINE, "vm1", "default")
     body = await lab.kube.get(VIRTUAL_MACHINE, namespace="default", name="vm1")
     meta = body["metadata"]
     await lab.kube.set_finalizers(
@@ -166,6 +165,7 @@ async def test_an_object_that_is_let_go_is_let_go_once(lab: Lab, others: tuple[s
         resource_version=meta["resourceVersion"],
         finalizers=(*meta["finalizers"], *others),
     )
+    lab.kube.remove(VIRTUAL_MACHINE, "vm1", "default")
     lab.kube.calls.clear()
     await lab.act(VM)
     assert VM in lab.dirty
