@@ -7,9 +7,10 @@ starts a cluster of its own and removes it.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from nopal_dev.cluster import Cluster
+from nopal_dev.errors import UnknownClusterError
 from support.apiserver import ApiServer
 
 NODE_ACCOUNT = "nopal-node"
@@ -20,14 +21,16 @@ OPERATOR_ACCOUNT = "nopal-operator"
 def session_cluster(*, hosts: int = 2) -> Iterator[Cluster]:
     """Give a cluster with CRDs, the chart's policies and the hosts' Ceph keys; no operator runs."""
     kept = os.environ.get("NOPAL_TEST_CLUSTER")
-    cluster = Cluster.up(kept or f"test-{os.getpid()}", hosts=hosts)
+    name = kept or f"test-{os.getpid()}"
     try:
+        cluster = Cluster.up(name, hosts=hosts)
         cluster.workloads.install()
         cluster.workloads.put_keys(cluster.ceph)
         yield cluster
     finally:
         if not kept:
-            cluster.down()
+            with suppress(UnknownClusterError):  # not even begun
+                Cluster.load(name).down()
 
 
 def as_admin(cluster: Cluster) -> ApiServer:

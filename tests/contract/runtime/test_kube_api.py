@@ -279,7 +279,6 @@ async def test_apply_refuses_a_manager_of_over_128_bytes(world: World) -> None:
 
 async def test_a_finalizer_holds_a_deletion(world: World) -> None:
     made = await world.make(VIRTUAL_MACHINE, objects.vm())
-    # Both before the deletion: during one kube-apiserver takes no new finalizer.
     await world.finalize(VIRTUAL_MACHINE, made, (FINALIZER, "example.com/other"))
     await world.delete(VIRTUAL_MACHINE, made)
     record = make_record(VIRTUAL_MACHINE, await world.read(VIRTUAL_MACHINE, made))
@@ -290,6 +289,9 @@ async def test_a_finalizer_holds_a_deletion(world: World) -> None:
     assert body["status"]["power"] == "Stopped"
     kept = await world.finalize(VIRTUAL_MACHINE, made, ("example.com/other",))
     assert kept["metadata"]["finalizers"] == ["example.com/other"]
+    with pytest.raises(TerminalError) as refused:
+        await world.finalize(VIRTUAL_MACHINE, made, ("example.com/other", "example.com/new"))
+    assert refused.value.reason == "Invalid"
     assert int(version(kept)) > int(version(body))
     await world.finalize(VIRTUAL_MACHINE, made, ())
     with pytest.raises(NotFoundError):

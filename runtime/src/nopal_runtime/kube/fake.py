@@ -188,7 +188,10 @@ class FakeKube(KubeApi):
             )
         self._check_version(found, resource_version)
         old = _copy(found.body)
-        found.body["metadata"]["finalizers"] = [*finalizers]
+        meta = found.body["metadata"]
+        if meta.get("deletionTimestamp") and not {*finalizers} <= {*meta.get("finalizers", ())}:
+            raise TerminalError("Invalid", f"{kind} {name} is being deleted: no new finalizers")
+        meta["finalizers"] = [*finalizers]
         self._changed(found, old)
         made = found.wire()
         await self._after(call)
