@@ -136,7 +136,8 @@ def test_copies_that_are_too_few_are_said(space: Space, redundant: Site) -> None
 
 def test_a_zone_with_figures_is_as_quiet_as_any(space: Space, redundant: Site) -> None:
     apart = {"antiAffinity": [{"matchLabels": {"app": "db"}}]}
-    space.apply(space.disk("root"), space.vm("vm1", "root"), space.vm("vm2", cpu={"cores": 250}))
+    space.apply(space.disk("root"), space.vm("vm1", "root"))
+    space.apply(space.vm("vm2", memory={"size": "16Ti"}))  # fits nowhere
     space.apply(labelled(space, "vm3", "web", placement=apart, availability={"hostLoss": "Leave"}))
     space.running("vm1")
     space.running("vm3")
