@@ -45,15 +45,19 @@ class Disks:
         if record is None:
             state.cache.forget_left(key)
             return None  # no longer this host's to look after
-        view, work = await self._decide(record)
+        view = view_of(record)
+        gone = await self._claimer_gone(view)
+        work = self._work(view, gone)
         if work not in (DiskWork.NOTHING, DiskWork.REQUIRE):
-            # What makes, frees or removes is decided on a fresh read, never on a cache.
+            # What makes, frees or removes is decided on a fresh read, never on a cache: after a
+            # restore of etcd, another content may have a resourceVersion that is known here.
             fresh = await state.read(DISK, namespace=key.namespace, name=key.name)
             if fresh is None or fresh.uid != record.uid:
                 return None
-            if fresh.resource_version != record.resource_version:
-                record = fresh
-                view, work = await self._decide(record)
+            record, claim, view = fresh, view.status.claim, view_of(fresh)
+            if view.status.claim != claim:
+                gone = await self._claimer_gone(view)
+            work = self._work(view, gone)
         size, problem = None, None
         try:
             size = await self._do(view, work)
@@ -66,10 +70,9 @@ class Disks:
             raise problem
         return None
 
-    async def _decide(self, record: Record) -> tuple[DiskView, DiskWork]:
-        view = view_of(record)
-        gone = await self._claimer_gone(view)
-        return view, disk_work(view, node_name=self._state.settings.node_name, claimer_gone=gone)
+    def _work(self, view: DiskView, claimer_gone: bool) -> DiskWork:
+        node = self._state.settings.node_name
+        return disk_work(view, node_name=node, claimer_gone=claimer_gone)
 
     async def _claimer_gone(self, view: DiskView) -> bool:
         """Ask kube-apiserver itself whether the VM that claims the disk is gone."""

@@ -109,6 +109,22 @@ async def test_a_stale_cache_does_nothing_for_a_disk_that_is_another_hosts_by_no
     assert "deletedEpoch" not in status(it)
 
 
+async def test_another_content_under_a_known_version_is_what_counts() -> None:
+    """After a restore of etcd, resourceVersions are given a second time."""
+    it = await host()
+    await executor(it)
+    await known(it)
+    old = it.kube.see(DISK, "disk1", NAMESPACE)
+    await executor(it, node=OTHER)
+    now = it.kube.see(DISK, "disk1", NAMESPACE)
+    assert old is not None
+    assert now is not None
+    old["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"]
+    assert it.state.cache.offer(DISK, old)
+    await Disks(it.state).reconcile(KEY)
+    assert images(it) == set()
+
+
 async def test_a_stale_cache_does_not_delete_what_is_claimed_by_now() -> None:
     it = await vanished()
     claim = {"vmName": "vm1", "vmUID": it.uid, "nodeName": NODE, "epoch": EPOCH}
