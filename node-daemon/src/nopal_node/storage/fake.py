@@ -114,8 +114,6 @@ class FakePool(StoragePool):
         """Create, clone or finish the disk."""
         self.cluster.reach()
         image = self.images.get(disk.image)
-        if image is None and disk.made:
-            raise lost(disk.image, self._name)
         if image is None:
             image = self._create(disk)
         step = disk_step(image.found(), disk)
@@ -133,6 +131,8 @@ class FakePool(StoragePool):
         return _info(image.found())
 
     def _create(self, disk: DiskImage) -> FakeImage:
+        if disk.made:
+            raise lost(disk.image, self._name)
         parent = disk.parent
         if parent is None:
             with self.cluster.effect("create"):
