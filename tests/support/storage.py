@@ -275,9 +275,8 @@ class CephBackend(Backend):
             features = plain_features() if "." in image else disk_features()
             rbd.RBD().create(ioctx, image, size, old_format=False, features=features)
             with open_image(ioctx, image, writable=True) as handle:
-                values = Ownership(owner).metadata(handle.id()) if owner else {}
-                for key, value in values.items():
-                    handle.metadata_set(key, value)
+                for entry in Ownership(owner).metadata(handle.id()).items() if owner else ():
+                    handle.metadata_set(*entry)
 
     def read(self, image: str, offset: int, length: int) -> bytes:
         with self._ioctx() as ioctx, open_image(ioctx, image) as handle:
@@ -288,6 +287,10 @@ class CephBackend(Backend):
         with self._ioctx() as ioctx, open_image(ioctx, image, writable=True) as handle:
             handle.resize(-(-len(data) // MIB) * MIB)
             handle.write(data, 0)
+
+    def set_metadata(self, image: str, key: str, value: str) -> None:
+        with self._ioctx() as ioctx, open_image(ioctx, image, writable=True) as handle:
+            handle.metadata_set(key, value)
 
     def remove(self, image: str) -> None:
         import rbd

@@ -13,11 +13,12 @@ import pytest
 
 from nopal_node.storage.base import DiskImage, ImageParent, Imported, PoolAccess
 from nopal_node.storage.ceph import CephPool
+from nopal_node.storage.ownership import EPOCH
 from nopal_node.storage.staging import Staging, Writer
 from nopal_runtime.ceph.caps import host_caps
 from nopal_runtime.ceph.connection import CephAccess, CephConnection
 from nopal_runtime.ceph.kept import KeptConnections
-from nopal_runtime.errors import TerminalError, TransientError
+from nopal_runtime.errors import NotFoundError, TerminalError, TransientError
 from support.fileserver import content, file_server
 from support.storage import MIB, CephBackend, image_job, uid
 
@@ -321,9 +322,21 @@ def test_a_namespace_keeps_images_apart(ceph: CephBackend) -> None:
     outside.close()
 
 
+def test_an_entry_without_a_value_is_as_good_as_none(ceph: CephBackend) -> None:
+    wanted = disk()
+    ceph.pool().ensure_disk(wanted)
+    ceph.set_metadata(wanted.image, EPOCH, "")
+    assert ceph.pool().epoch(wanted.image) == 0
+    ceph.pool().claim_epoch(wanted.image, owner_uid=wanted.owner_uid, epoch=2)
+    assert ceph.pool().epoch(wanted.image) == 2
+
+
 def test_a_remnant_of_librbds_own_create_is_removed(ceph: CephBackend) -> None:
     """A name that is taken although no image can be opened, as kill -9 in rbd create leaves it."""
     wanted = disk()
     ceph.plant(wanted.image, MIB)
     ceph.cut_header(wanted.image)
+    assert ceph.pool().epoch(wanted.image) is None
+    with pytest.raises(NotFoundError):
+        ceph.pool().claim_epoch(wanted.image, owner_uid=wanted.owner_uid, epoch=1)
     assert ceph.pool().ensure_disk(wanted).owner_uid == wanted.owner_uid

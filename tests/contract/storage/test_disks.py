@@ -83,6 +83,18 @@ def test_a_clone_that_broke_off_before_its_parent_is_made_anew(
     assert backend.read(wanted.image, 0, 6) == b"source"
 
 
+def test_what_broke_off_is_no_disk_that_was_made(
+    backend: Backend, pool: StoragePool, source: ImageParent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = replace(disk(uid(), parent=source), made=True)
+    backend.plant(wanted.image, 2 * MIB)
+    monkeypatch.setattr(ownership, "SETTLED_SECONDS", 0.0)
+    with pytest.raises(TransientError) as refused:
+        pool.ensure_disk(wanted)
+    assert refused.value.reason == "DataLost"
+    assert wanted.image not in backend.names()
+
+
 def test_an_unowned_image_with_data_is_never_replaced(
     backend: Backend, pool: StoragePool, source: ImageParent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,16 @@ def test_a_claim_of_an_absent_image_is_told(pool: StoragePool) -> None:
     assert pool.epoch("disk-none") is None
 
 
+def test_an_image_without_an_owner_has_no_epoch(backend: Backend, pool: StoragePool) -> None:
+    wanted = disk(uid())
+    backend.plant(wanted.image, wanted.size)
+    assert pool.epoch(wanted.image) == 0
+    with pytest.raises(ConflictError) as refused:
+        pool.claim_epoch(wanted.image, owner_uid=wanted.owner_uid, epoch=1)
+    assert refused.value.reason == "OwnershipUnclear"
+    assert pool.epoch(wanted.image) == 0
+
+
 @pytest.mark.parametrize("host", [0, 1])
 def test_watchers_are_told_with_their_address(
     backend: Backend, pool: StoragePool, host: int

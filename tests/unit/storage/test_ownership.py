@@ -5,6 +5,7 @@ import pytest
 
 from nopal_node.storage.base import DiskImage, ImageParent
 from nopal_node.storage.ownership import (
+    ENTRIES,
     DiskStep,
     Found,
     Ownership,
@@ -24,7 +25,9 @@ MINE_CLONED = Ownership("u", parent="p/image-1@nopal")
 
 def test_metadata_reads_back() -> None:
     ownership = Ownership("u", epoch=7, parent="p/i@s", content="abc")
-    assert read_ownership(ownership.metadata("id-1"), "id-1") == ownership
+    entries = ownership.metadata("id-1")
+    assert read_ownership(entries, "id-1") == ownership
+    assert set(ENTRIES) == set(entries)
 
 
 def test_metadata_that_was_copied_from_the_parent_does_not_count() -> None:

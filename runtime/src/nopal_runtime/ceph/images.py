@@ -77,7 +77,8 @@ def read_metadata(
     with rados.ReadOpCtx() as operation:
         found, _ = ioctx.get_omap_vals_by_keys(operation, tuple(f"metadata_{k}" for k in keys))
         ioctx.operate_read_op(operation, f"rbd_header.{image_id}")
-        return image_id, {key.removeprefix("metadata_"): value.decode() for key, value in found}
+        # The binding (16.2) has None for an empty value.
+        return image_id, {k.removeprefix("metadata_"): (v or b"").decode() for k, v in found}
 
 
 def set_metadata(
