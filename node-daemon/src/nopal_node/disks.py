@@ -92,12 +92,10 @@ class Disks:
         pool = await self._state.pools.at(location)
         match work:
             case DiskWork.ENSURE | DiskWork.REQUIRE:
-                executor = view.status.executor
                 image = DiskImage(
                     image=location.image,
                     size=whole_mib(view.spec.size),
                     owner_uid=view.uid,
-                    epoch=executor.epoch if executor else 0,
                     parent=image_parent(view.status.parent),
                     made=work is DiskWork.REQUIRE,
                 )

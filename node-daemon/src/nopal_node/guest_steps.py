@@ -159,7 +159,6 @@ class GuestSteps:
             image=disk.location.image,
             size=disk.size,
             owner_uid=disk.uid,
-            epoch=self._assignment.epoch,
             parent=image_parent(disk.parent),
             made=record.model(Disk).status.size is not None,
         )

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.real
 
 def disk() -> DiskImage:
     owner = uid()
-    return DiskImage(image=f"disk-{owner}", size=4 * MIB, owner_uid=owner, epoch=1)
+    return DiskImage(image=f"disk-{owner}", size=4 * MIB, owner_uid=owner)
 
 
 def connection(ceph: CephBackend, host: int = 0) -> CephConnection:

@@ -42,7 +42,7 @@ async def fetch_qcow2(pool: FakePool) -> None:
 
 async def life_of_a_disk(pool: FakePool) -> None:
     await fetch_raw(pool)
-    pool.ensure_disk(DiskImage("disk-d", 8 * MIB, "d", 1, PARENT))
+    pool.ensure_disk(DiskImage("disk-d", 8 * MIB, "d", PARENT))
     pool.claim_epoch("disk-d", owner_uid="d", epoch=1)
     pool.write_seed("seed-v", owner_uid="v", content=b"seed")
 

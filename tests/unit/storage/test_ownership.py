@@ -17,8 +17,8 @@ from nopal_node.storage.ownership import (
 from nopal_runtime.errors import ConflictError, TransientError
 
 PARENT = ImageParent(pool="p", namespace="", image="image-1", snapshot="nopal")
-DISK = DiskImage(image="disk-u", size=100, owner_uid="u", epoch=1)
-CLONE = DiskImage(image="disk-u", size=100, owner_uid="u", epoch=1, parent=PARENT)
+DISK = DiskImage(image="disk-u", size=100, owner_uid="u")
+CLONE = DiskImage(image="disk-u", size=100, owner_uid="u", parent=PARENT)
 MINE = Ownership("u")
 MINE_CLONED = Ownership("u", parent="p/image-1@nopal")
 

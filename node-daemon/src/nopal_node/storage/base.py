@@ -60,7 +60,6 @@ class DiskImage:
     size: int
     """Bytes, whole MiB. A clone is grown to it."""
     owner_uid: str
-    epoch: int
     parent: ImageParent | None = None
     made: bool = False
     """It was there before: it must still be, and is never made anew over lost data."""
