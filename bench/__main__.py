@@ -6,14 +6,12 @@ import json
 import os
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bench.figures import Figures
-from nopal_dev.cluster import Cluster
-from nopal_dev.errors import UnknownClusterError
+from support.cluster import installed_cluster
 from support.site import Site
 
 
@@ -26,11 +24,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=1000, help="VM objects for memory")
     parser.add_argument("--json", type=Path, help="write the raw samples here too")
     arguments = parser.parse_args()
-    name = arguments.cluster or f"bench-{os.getpid()}"
-    try:
-        cluster = Cluster.up(name, hosts=2, say=print)
-        cluster.workloads.install()
-        cluster.workloads.put_keys(cluster.ceph)
+    own = f"bench-{os.getpid()}"
+    with installed_cluster(arguments.cluster, own=own, say=print) as cluster:
         site = Site(cluster)
         # The defaults of a production site: no short time limits.
         site.start({})
@@ -45,10 +40,6 @@ def main() -> None:
             figures.close()
         if arguments.json:
             arguments.json.write_text(json.dumps(figures.raw, indent=1) + "\n")
-    finally:
-        if not arguments.cluster:
-            with suppress(UnknownClusterError):  # not even begun
-                Cluster.load(name).down()
 
 
 if __name__ == "__main__":

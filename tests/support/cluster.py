@@ -6,7 +6,7 @@ starts a cluster of its own and removes it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from nopal_dev.cluster import Cluster
@@ -19,18 +19,33 @@ OPERATOR_ACCOUNT = "nopal-operator"
 
 @contextmanager
 def session_cluster(*, hosts: int = 2) -> Iterator[Cluster]:
-    """Give a cluster with CRDs, the chart's policies and the hosts' Ceph keys; no operator runs."""
+    """Give the test session's cluster."""
     kept = os.environ.get("NOPAL_TEST_CLUSTER")
-    name = kept or f"test-{os.getpid()}"
+    with installed_cluster(kept, own=f"test-{os.getpid()}", hosts=hosts) as cluster:
+        yield cluster
+
+
+@contextmanager
+def installed_cluster(
+    kept: str | None, *, own: str, hosts: int = 2, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Cluster]:
+    """Give a cluster with CRDs, the chart's policies and the hosts' Ceph keys; no operator runs.
+
+    Args:
+        kept: Name of one that is found, or started, and stays.
+        own: Name of the one that is started otherwise, and removed.
+        hosts: How many hosts.
+        say: Is told each stage and its time.
+    """
     try:
-        cluster = Cluster.up(name, hosts=hosts)
+        cluster = Cluster.up(kept or own, hosts=hosts, say=say)
         cluster.workloads.install()
         cluster.workloads.put_keys(cluster.ceph)
         yield cluster
     finally:
         if not kept:
             with suppress(UnknownClusterError):  # not even begun
-                Cluster.load(name).down()
+                Cluster.load(own).down()
 
 
 def as_admin(cluster: Cluster) -> ApiServer:
