@@ -49,16 +49,18 @@ class Kubectl:
             items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
             manifests = json.dumps(items)
         options = ["--server-side", "--force-conflicts", "--field-manager=nopal-dev"]
+        self._run_once_known("apply", *options, "-f", "-", stdin=manifests)
+
+    def _run_once_known(self, *args: str, stdin: str) -> str:
+        """Run kubectl, again while kube-apiserver does not know a kind yet."""
         deadline = time.monotonic() + _SECONDS
         while True:
             try:
-                self.run("apply", *options, "-f", "-", stdin=manifests)
+                return self.run(*args, stdin=stdin)
             except CommandError as error:
                 if not not_yet(error.output) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
-            else:
-                return
 
     def await_kind(self, body: Mapping[str, Any], *, finalizer: bool) -> None:
         """Wait until an object like this would be created; raises DevError.
@@ -73,17 +75,12 @@ class Kubectl:
         options = ["--dry-run=server", "-o", "json", "-f", "-"]
         deadline = time.monotonic() + _SECONDS
         while True:
-            try:
-                answer = self.run("create", *options, stdin=json.dumps(body))
-            except CommandError as error:
-                if not not_yet(error.output) or time.monotonic() > deadline:
-                    raise
-            else:
-                if json.loads(answer)["metadata"].get("finalizers") or not finalizer:
-                    return
-                if time.monotonic() > deadline:
-                    problem = f"no policy gave it a finalizer within {_SECONDS:.0f} s"
-                    raise NotReadyError(f"{body['kind']}, tried without creating it", problem)
+            answer = self._run_once_known("create", *options, stdin=json.dumps(body))
+            if json.loads(answer)["metadata"].get("finalizers") or not finalizer:
+                return
+            if time.monotonic() > deadline:
+                problem = f"no policy gave it a finalizer within {_SECONDS:.0f} s"
+                raise NotReadyError(f"{body['kind']}, tried without creating it", problem)
             time.sleep(0.5)
 
     def await_rights(self, wanted: Sequence[Mapping[str, Any]]) -> None:
