@@ -2,7 +2,7 @@
 # What Nopal uses of Debian's python3-rados (Ceph 16), which carries no types.
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 LIBRADOS_CMPXATTR_OP_EQ: int
 
@@ -17,29 +17,23 @@ class Completion:
 class OmapIterator(Iterator[tuple[str, bytes | None]]):
     def __next__(self) -> tuple[str, bytes | None]: ...
 
-class ReadOp: ...
-
-class ReadOpCtx:
-    def __enter__(self) -> ReadOp: ...
+class OpCtx:
+    def __enter__(self) -> Self: ...
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+class ReadOp: ...
+class ReadOpCtx(ReadOp, OpCtx): ...
 
 class WriteOp:
     def omap_cmp(self, key: str, val: str, cmp_op: int = ...) -> None: ...
     def execute(self, cls: str, method: str, data: bytes) -> None: ...
 
-class WriteOpCtx:
-    def __enter__(self) -> WriteOp: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+class WriteOpCtx(WriteOp, OpCtx): ...
 
 class Ioctx:
     def close(self) -> None: ...
