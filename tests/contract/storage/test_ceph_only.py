@@ -19,6 +19,7 @@ from nopal_runtime.ceph.caps import host_caps
 from nopal_runtime.ceph.connection import CephAccess, CephConnection
 from nopal_runtime.ceph.kept import KeptConnections
 from nopal_runtime.errors import NotFoundError, TerminalError, TransientError
+from support.disks import disk as disk_of
 from support.fileserver import content, file_server
 from support.storage import MIB, CephBackend, image_job, uid
 
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.real
 
 
 def disk() -> DiskImage:
-    owner = uid()
-    return DiskImage(image=f"disk-{owner}", size=4 * MIB, owner_uid=owner)
+    return disk_of(uid(), size=4 * MIB)
 
 
 def connection(ceph: CephBackend, host: int = 0) -> CephConnection:

@@ -58,8 +58,9 @@ class Found:
     parent: str | None
     """The snapshot that it hangs on now; renamed by Ceph when the snapshot was removed."""
     holds_data: bool = True
-    """False if it is half-made and nothing was ever written into it."""
+    """False if it is half-made, hangs on no snapshot, and nothing was ever written into it."""
     age_seconds: float = SETTLED_SECONDS
+    """Since it was created; looked at only together with holds_data."""
 
     @property
     def origin(self) -> str | None:

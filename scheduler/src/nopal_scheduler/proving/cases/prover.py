@@ -236,7 +236,8 @@ class CaseProver:
             before = self._packings[case].left.copy()
             settled = self._packings[case].settle(effort)
             self._left.changed(case, before)
-            was_open = self._open.pop(case, case) is None
+            was_open = case in self._open
+            self._open.pop(case, None)
             if not settled:
                 self._open[case] = None
                 vain += was_open
